@@ -1,0 +1,236 @@
+"""The one table of parameters.
+
+The command line, RELION's job.star templates, the Scipion forms and docs/reference/options.md are all made from the
+dataclasses below. Standard library only, so that every shell can read it without the rest of the package.
+
+Lengths are in Å (named in `unit`); a field is an option ``--name-with-dashes``, and the spelling with underscores is
+accepted as well. Values are checked by :func:`check`, whose messages name the option, the value and what is allowed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import MISSING, Field, dataclass, field, fields
+from typing import Any
+
+MODES = ("drpnet",)
+PRESETS = ("default", "paper", "paper-10005", "paper-10017", "paper-10061")
+GENERATIONS = ("auto", "3.1", "4.0", "5.0")
+FORMATS = ("star", "box", "csv")
+STRUCTURES = ("shell", "barrel", "cylinder", "irregular")
+STAGES = ("both", "proposer", "classifier")
+
+
+@dataclass(frozen=True)
+class Info:
+    """What the table says of one option besides its name, type and default."""
+
+    help: str
+    unit: str = ""
+    choices: tuple[str, ...] = ()
+    low: float = -math.inf
+    high: float = math.inf
+    group: str = "Picking"
+    metavar: str = ""
+    aliases: tuple[str, ...] = ()
+    required: bool = False
+    relion: str = ""  # the RELION job option that supplies it, where there is one
+
+
+def opt(default: Any, help: str, **info: Any) -> Any:
+    """A dataclass field that is an option."""
+    metadata = {"info": Info(help, **info)}
+    return field(default=default, metadata=metadata)
+
+
+def info_of(item: Field[Any]) -> Info:
+    """The :class:`Info` of a field of an options dataclass."""
+    info: Info = item.metadata["info"]
+    return info
+
+
+def flag_of(item: Field[Any]) -> str:
+    """The long option of a field, as documented."""
+    return "--" + (item.name if info_of(item).group == "RELION" else item.name.replace("_", "-"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobOptions:
+    """What RELION's External job hands over, and what every command needs to run."""
+
+    o: str = opt("", "Job directory; results, log and markers go there.", group="RELION", metavar="DIR", required=True)
+    in_mics: str = opt("", "Micrographs STAR file.", group="RELION", metavar="FILE", relion="in_mic")
+    in_movies: str = opt("", "Movies STAR file (not used for picking).", group="RELION", metavar="FILE", relion="in_mov")
+    in_parts: str = opt("", "Particles STAR file.", group="RELION", metavar="FILE", relion="in_part")
+    in_coords: str = opt(
+        "", "Coordinates: a RELION coordinate node, a folder, or one .star, .box or .csv file.", group="RELION",
+        metavar="FILE", relion="in_coords",
+    )  # fmt: skip
+    in_3dref: str = opt(
+        "", "3D reference (not used for picking).", group="RELION", metavar="FILE", relion="in_3dref",
+        aliases=("--in_3Dref",),
+    )  # fmt: skip
+    in_mask: str = opt("", "3D mask (not used for picking).", group="RELION", metavar="FILE", relion="in_mask")
+    j: int = opt(1, "Number of CPU threads.", group="RELION", low=1, high=1024, relion="nr_threads")
+    pipeline_control: str = opt("", "Directory RELION watches for markers.", group="RELION", metavar="DIR")
+    relion_version: str = opt(
+        "auto", "RELION generation to write for; auto reads it from the job's job.star.", choices=GENERATIONS,
+        group="Running",
+    )  # fmt: skip
+    gpu: str = opt(
+        "auto", "CUDA device number, cpu, or auto (first CUDA device if there is one).", group="Running", metavar="ID"
+    )
+    seed: int = opt(0, "Seed of every random choice.", group="Running", low=0, high=2**31 - 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PickOptions(JobOptions):
+    """Pick particles from micrographs."""
+
+    mode: str = opt("drpnet", "Method.", choices=MODES)
+    diameter: float = opt(
+        0.0, "Particle diameter: the longest extent of the particle.", unit="Å", low=1, high=5000, required=True
+    )
+    preset: str = opt(
+        "default", "default: the best we can do. paper…: the published method with the paper's or the authors' files' "
+        "parameters.", choices=PRESETS,
+    )  # fmt: skip
+    threshold: float = opt(
+        -1.0, "Score from which a candidate is written; 0 writes every candidate, -1 takes the model's own.", low=-1,
+        high=1,
+    )  # fmt: skip
+    model: str = opt("", "Model file (.safetensors) to use instead of the built-in one.", metavar="FILE")
+    min_distance: float = opt(
+        0.6, "Smallest distance between two picks, as a fraction of the diameter.", low=0.05, high=5
+    )
+    max_picks: int = opt(0, "At most this many picks per micrograph, best first; 0 is no limit.", low=0, high=10**6)
+    border: float = opt(
+        0.0, "Picks closer than this to the edge of the micrograph are left out, as a fraction of the diameter.", low=0,
+        high=5,
+    )  # fmt: skip
+    contrast: str = opt(
+        "dark", "Particles are dark (as recorded) or bright (inverted or negative stain).", choices=("dark", "bright")
+    )
+    views: int = opt(
+        4, "Score the micrograph in this many rotations and average: 1 is fastest, 4 is best.", low=1, high=4
+    )
+    verify: bool = opt(True, "Use the second network, which rejects false positives.")
+    retrain_classifier: bool = opt(
+        False, "Train the second network on this job's own micrographs first, without labels, from candidates the "
+        "first network is most and least sure of.",
+    )  # fmt: skip
+    mics: str = opt(
+        "", "Micrographs without a STAR file: a folder or a quoted pattern.", group="Headless", metavar="GLOB"
+    )
+    pixel_size: float = opt(0.0, "Pixel size of the micrographs of --mics.", unit="Å/px", low=0.01, high=100,
+                            group="Headless")  # fmt: skip
+    formats: str = opt("star", "Coordinate files to write besides STAR: comma-separated star, box, csv.",
+                       group="Output", metavar="LIST")  # fmt: skip
+    box_size: float = opt(
+        0.0, "Side of the boxes in .box files; 0 is 1.5 diameters.", unit="Å", low=0, high=20000, group="Output"
+    )
+    report: bool = opt(True, "Write logfile.pdf.", group="Output")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainOptions(JobOptions):
+    """Train the networks of a mode, from coordinates or from simulated particles."""
+
+    mode: str = opt("drpnet", "Method.", choices=MODES, group="Training")
+    diameter: float = opt(
+        0.0, "Particle diameter of --in_coords (not needed with --simulated).", unit="Å", low=1, high=5000,
+        group="Training",
+    )  # fmt: skip
+    preset: str = opt("default", "Networks to train.", choices=PRESETS[:2], group="Training")
+    stage: str = opt("both", "Which of the two networks to train.", choices=STAGES, group="Training")
+    model: str = opt("", "Start from this model file instead of the built-in one.", metavar="FILE", group="Training")
+    scratch: bool = opt(False, "Start from random weights instead of a trained model.", group="Training")
+    simulated: bool = opt(False, "Train on simulated particles of many kinds instead of --in_coords.",
+                          group="Training")  # fmt: skip
+    steps: int = opt(600, "Optimiser steps of the first network.", low=1, high=10**7, group="Training")
+    classifier_steps: int = opt(300, "Optimiser steps of the second network.", low=1, high=10**7, group="Training")
+    batch: int = opt(16, "Training patches per step.", low=1, high=1024, group="Training")
+    learning_rate: float = opt(1e-3, "Largest learning rate.", low=1e-8, high=10, group="Training")
+    validation: float = opt(
+        0.2, "Share of the micrographs kept for validation and the threshold.", low=0.05, high=0.9, group="Training"
+    )
+    contrast: str = opt("dark", "Particles are dark or bright.", choices=("dark", "bright"), group="Training")
+    mics: str = opt(
+        "", "Micrographs without a STAR file: a folder or a quoted pattern.", group="Headless", metavar="GLOB"
+    )
+    pixel_size: float = opt(0.0, "Pixel size of the micrographs of --mics.", unit="Å/px", low=0.01, high=100,
+                            group="Headless")  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class SimulateOptions:
+    """Write a RELION project of simulated micrographs whose particles are known."""
+
+    o: str = opt("", "Project folder to write.", group="Output", metavar="DIR", required=True)
+    structure: str = opt(
+        "shell", "shell, barrel, cylinder, irregular, or a .pdb, .cif or .mrc file.", group="Specimen", metavar="NAME"
+    )
+    diameter: float = opt(
+        0.0, "Particle diameter of a built-in structure; 0 is 130 Å. Files have their own size.", unit="Å", low=0,
+        high=5000, group="Specimen",
+    )  # fmt: skip
+    micrographs: int = opt(5, "Number of micrographs.", low=1, high=100000, group="Specimen")
+    particles: int = opt(80, "Mean number of particles per micrograph.", low=0, high=10**5, group="Specimen")
+    thickness: float = opt(400.0, "Ice thickness; particles lie anywhere in it.", unit="Å", low=0, high=5000,
+                           group="Specimen")  # fmt: skip
+    contaminants: float = opt(0.5, "Mean number of contaminants (ice, aggregates, carbon edge) per micrograph.",
+                              low=0, high=100, group="Specimen")  # fmt: skip
+    size: str = opt("1024x1024", "Columns x rows of a micrograph.", group="Microscope", metavar="CxR")
+    pixel_size: float = opt(2.0, "Pixel size.", unit="Å/px", low=0.1, high=50, group="Microscope")
+    voltage: float = opt(300.0, "Acceleration voltage.", unit="kV", low=60, high=400, group="Microscope")
+    spherical_aberration: float = opt(2.7, "Spherical aberration.", unit="mm", low=0, high=10, group="Microscope")
+    amplitude_contrast: float = opt(0.1, "Amplitude contrast.", low=0, high=1, group="Microscope")
+    defocus: str = opt("0.8-2.5", "Underfocus, one value or a range.", unit="µm", group="Microscope", metavar="A-B")
+    dose: float = opt(30.0, "Electron dose.", unit="e/Å²", low=0.01, high=1000, group="Microscope")
+    seed: int = opt(0, "Seed of every random choice.", low=0, high=2**31 - 1, group="Running")
+    j: int = opt(1, "Number of CPU threads.", group="RELION", low=1, high=1024)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DemoOptions:
+    """Simulate a small project, pick it with the shipped weights and score the picks against the truth."""
+
+    o: str = opt("demo", "Folder to write.", group="Output", metavar="DIR")
+    structure: str = opt("shell", "Structure to simulate, see simulate.", group="Output", metavar="NAME")
+    micrographs: int = opt(4, "Number of micrographs.", low=1, high=1000, group="Output")
+    seed: int = opt(1, "Seed of every random choice.", low=0, high=2**31 - 1, group="Running")
+    j: int = opt(2, "Number of CPU threads.", group="RELION", low=1, high=1024)
+
+
+COMMANDS: Mapping[str, type[Any]] = {
+    "pick": PickOptions,
+    "train": TrainOptions,
+    "simulate": SimulateOptions,
+    "demo": DemoOptions,
+}
+
+
+def default_of(item: Field[Any]) -> Any:
+    """Default value of a field, None where it has none."""
+    return None if item.default is MISSING else item.default
+
+
+def check(options: Any) -> list[str]:
+    """Problems of an options object, one sentence each; empty when every value is allowed.
+
+    A value equal to the default is always allowed (0 often stands for "not given"), unless the option is required.
+    """
+    problems = []
+    for item in fields(options):
+        info, value, flag = info_of(item), getattr(options, item.name), flag_of(item)
+        unit = f" {info.unit}" if info.unit else ""
+        if value == default_of(item):
+            if info.required:
+                problems.append(f"{flag} is required: {info.help[0].lower()}{info.help[1:]}")
+            continue
+        if info.choices and value not in info.choices:
+            problems.append(f"{flag} {value}: must be one of {', '.join(info.choices)}")
+        elif isinstance(value, (int, float)) and not isinstance(value, bool) and not info.low <= value <= info.high:
+            problems.append(f"{flag} {value:g}: must lie between {info.low:g} and {info.high:g}{unit}")
+    return problems
