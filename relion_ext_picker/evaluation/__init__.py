@@ -1,0 +1,1 @@
+"""Scores of picks against the truth."""

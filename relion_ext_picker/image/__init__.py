@@ -1,0 +1,1 @@
+"""Arrays to arrays: rescaling, normalising, peaks."""

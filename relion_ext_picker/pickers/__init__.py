@@ -1,0 +1,1 @@
+"""The modes: each turns a micrograph into candidates and scores."""

@@ -1,0 +1,1 @@
+"""Targets, augmentation and the training loop."""
