@@ -13,8 +13,9 @@ _JOB = re.compile(r"job[0-9]{3}")
 def coordinate_path(micrograph_name: str, suffix: str = "autopick") -> PurePosixPath:
     """Where the coordinates of a micrograph go, relative to the job directory.
 
-    Everything up to and including the first job folder (``jobNNN``, not as the first component) is dropped, as is the
-    extension; the other folders stay, because RELION looks there and because names may repeat between folders.
+    Everything up to and including the first job folder (``jobNNN``) below the first component is dropped; where there
+    is none, a first component that is a job folder is dropped itself (as RELION 3.1 was seen to do). The extension goes;
+    the other folders stay, because RELION looks there and because names may repeat between folders.
 
     Parameters
     ----------
@@ -34,9 +35,11 @@ def coordinate_path(micrograph_name: str, suffix: str = "autopick") -> PurePosix
             f"micrograph name {micrograph_name!r} has '..' in it or is empty: import the micrographs through a link "
             "inside the project folder, so that results stay in the job folder"
         )
-    for position, part in enumerate(parts[:-1]):
-        if position > 0 and _JOB.match(part):
-            parts = parts[position + 1 :]
-            break
+    jobs = [position for position, part in enumerate(parts[:-1]) if _JOB.match(part)]
+    below = [position for position in jobs if position > 0]
+    if below:
+        parts = parts[below[0] + 1 :]
+    elif jobs and not micrograph_name.startswith("/"):
+        parts = parts[1:]
     path = PurePosixPath(*parts)
     return path.with_name(f"{path.stem}_{suffix}.star")
