@@ -14,7 +14,7 @@ def coordinate_path(micrograph_name: str, suffix: str = "autopick") -> PurePosix
     """Where the coordinates of a micrograph go, relative to the job directory.
 
     Everything up to and including the first job folder (``jobNNN``) below the first component is dropped; where there
-    is none, a first component that is a job folder is dropped itself (as RELION 3.1 was seen to do). The extension goes;
+    is none, a first component that is a job folder is dropped itself, as RELION 3.1 does. The extension goes;
     the other folders stay, because RELION looks there and because names may repeat between folders.
 
     Parameters
