@@ -1,0 +1,82 @@
+"""RELION's names: the only file that spells them.
+
+Column names are written as the starfile library gives them, without the leading underscore. Imports nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+# Micrographs
+MICROGRAPH_NAME = "rlnMicrographName"
+MOVIE_NAME = "rlnMicrographMovieName"
+MICROGRAPH_COORDINATES = "rlnMicrographCoordinates"
+MICROGRAPH_PIXEL_SIZE = "rlnMicrographPixelSize"  # Å/px of the micrograph as stored
+MICROGRAPH_ORIGINAL_PIXEL_SIZE = "rlnMicrographOriginalPixelSize"  # Å/px of the movie
+PIXEL_SIZE = "rlnPixelSize"  # Å/px, RELION 3.0
+DETECTOR_PIXEL_SIZE = "rlnDetectorPixelSize"  # µm, RELION 3.0
+MAGNIFICATION = "rlnMagnification"  # RELION 3.0
+
+# Optics and contrast transfer
+OPTICS_GROUP = "rlnOpticsGroup"
+OPTICS_GROUP_NAME = "rlnOpticsGroupName"
+VOLTAGE = "rlnVoltage"  # kV
+SPHERICAL_ABERRATION = "rlnSphericalAberration"  # mm
+AMPLITUDE_CONTRAST = "rlnAmplitudeContrast"
+DEFOCUS_U = "rlnDefocusU"  # Å
+DEFOCUS_V = "rlnDefocusV"  # Å
+DEFOCUS_ANGLE = "rlnDefocusAngle"  # degrees
+CTF_ASTIGMATISM = "rlnCtfAstigmatism"  # Å
+CTF_MAX_RESOLUTION = "rlnCtfMaxResolution"  # Å
+CTF_FIGURE_OF_MERIT = "rlnCtfFigureOfMerit"
+
+# Coordinates and particles
+COORDINATE_X = "rlnCoordinateX"
+COORDINATE_Y = "rlnCoordinateY"
+COORDINATE_Z = "rlnCoordinateZ"
+CLASS_NUMBER = "rlnClassNumber"
+ANGLE_ROT = "rlnAngleRot"
+ANGLE_TILT = "rlnAngleTilt"
+ANGLE_PSI = "rlnAnglePsi"
+FIGURE_OF_MERIT = "rlnAutopickFigureOfMerit"
+IMAGE_NAME = "rlnImageName"
+
+COORDINATE_COLUMNS = (COORDINATE_X, COORDINATE_Y, CLASS_NUMBER, ANGLE_PSI, FIGURE_OF_MERIT)
+"""Columns of a coordinate file, always these and in this order."""
+
+# Tables
+OPTICS_TABLE = "optics"
+MICROGRAPHS_TABLE = "micrographs"
+MOVIES_TABLE = "movies"
+PARTICLES_TABLE = "particles"
+COORDINATE_FILES_TABLE = "coordinate_files"
+OUTPUT_NODES_TABLE = "output_nodes"
+
+# Pipeline and job files
+NODE_NAME = "rlnPipeLineNodeName"
+NODE_TYPE = "rlnPipeLineNodeType"  # a number, RELION 3.1
+NODE_TYPE_LABEL = "rlnPipeLineNodeTypeLabel"  # a text, RELION 4 and 5
+JOB_TYPE = "rlnJobType"
+JOB_TYPE_LABEL = "rlnJobTypeLabel"
+JOB_IS_CONTINUE = "rlnJobIsContinue"
+JOB_OPTION_VARIABLE = "rlnJobOptionVariable"
+JOB_OPTION_VALUE = "rlnJobOptionValue"
+EXTERNAL_JOB_TYPE = 99
+
+VERSION = 30001
+"""``# version`` line of the files we write: read by 3.1, 4 and 5 alike."""
+
+NODE_TYPES: Mapping[str, Mapping[str, str]] = {
+    "3.1": {"coordinates": "2", "logfile": "13"},
+    "4.0": {
+        "coordinates": "MicrographsCoords.star.relion.autopick",
+        "logfile": "LogFile.pdf.relion.autopick",
+        "model": "ProcessData.safetensors.relion.external",
+    },
+    "5.0": {
+        "coordinates": "MicrographCoordsGroup.star.relion.autopick",
+        "logfile": "LogFile.pdf.relion.autopick",
+        "model": "ProcessData.safetensors.relion.external",
+    },
+}
+"""Type of an output node per RELION generation and kind. RELION 3.1 has no type for a model file, so it declares none."""
