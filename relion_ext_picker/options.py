@@ -102,7 +102,7 @@ class PickOptions(JobOptions):
     )  # fmt: skip
     model: str = opt("", "Model file (.safetensors) to use instead of the built-in one.", metavar="FILE")
     min_distance: float = opt(
-        0.6, "Smallest distance between two picks, as a fraction of the diameter.", low=0.05, high=5
+        0.5, "Smallest distance between two picks, as a fraction of the diameter.", low=0.05, high=5
     )
     max_picks: int = opt(0, "At most this many picks per micrograph, best first; 0 is no limit.", low=0, high=10**6)
     border: float = opt(

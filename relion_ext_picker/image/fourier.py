@@ -21,7 +21,7 @@ def bin_by(image: Array, factor: int) -> Array:
     return np.asarray(tall.sum(axis=2) / np.float32(factor**2), np.float32)
 
 
-def rescale(image: Array, factor: float, highpass: float = 0.0) -> ScoreMap:
+def rescale(image: Array, factor: float, highpass: float = 0.0, multiple: int = 1) -> ScoreMap:
     """Resample a micrograph, without aliasing and without wrap-around.
 
     The cosine transform mirrors the image at its borders, so that gradients do not ring across opposite edges as they
@@ -36,16 +36,19 @@ def rescale(image: Array, factor: float, highpass: float = 0.0) -> ScoreMap:
     highpass : float
         Standard deviation, in px of the result, of the Gaussian whose smoothed image is subtracted; 0 keeps all but
         the mean.
+    multiple : int
+        The sides of the result are multiples of this; each axis is stretched by the little that it takes.
 
     Returns
     -------
     ScoreMap
-        The resampled image, mean 0, and its grid. Its sides are at least 1 px.
+        The resampled image, mean 0, and its grid.
     """
     block = max(1, int(0.4 / factor))
     binned = bin_by(image, block)
     covered = (binned.shape[0] * block, binned.shape[1] * block)
-    shape = (max(1, round(image.shape[0] * factor)), max(1, round(image.shape[1] * factor)))
+    height, width = (multiple * max(1, round(side * factor / multiple)) for side in covered)
+    shape = (height, width)
     spectrum = fft.dctn(binned, type=2, norm="ortho", overwrite_x=block > 1)
     kept = np.zeros(shape, np.float32)
     rows, cols = min(shape[0], binned.shape[0]), min(shape[1], binned.shape[1])

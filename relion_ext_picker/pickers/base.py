@@ -42,7 +42,7 @@ class Request:
 
     diameter: float
     threshold: float = -1.0
-    min_distance: float = 0.6
+    min_distance: float = 0.5
     max_picks: int = 0
     border: float = 0.0
     bright: bool = False

@@ -108,7 +108,7 @@ class FieldGenerator:
             return np.zeros((0, 2), np.float32)
         crowd = rng.uniform(0.02, 1.0) ** 1.3 * 1.25 * size**2 / diameter**2
         wanted = max(1, int(round(crowd)))
-        apart = diameter * (rng.uniform(0.85, 1.15) if rng.random() < 0.75 else rng.uniform(0.6, 0.85))
+        apart = diameter * (rng.uniform(0.85, 1.15) if rng.random() < 0.75 else rng.uniform(0.45, 0.85))
         tries = rng.uniform(0, size - 1, (wanted * 12, 2))
         kept: list[NDArray[np.float64]] = []
         for place in tries:

@@ -1,0 +1,191 @@
+"""The default preset of the DRPnet mode."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from relion_ext_picker.errors import InputError, WeightsError
+from relion_ext_picker.image.fourier import rescale
+from relion_ext_picker.image.normalise import standardise
+from relion_ext_picker.image.peaks import local_maxima
+from relion_ext_picker.image.tiles import tiles
+from relion_ext_picker.pickers.base import Examples, Progress
+from relion_ext_picker.pickers.drpnet.network import MULTIPLE, STRIDE, WINDOW, Verifier, build
+from relion_ext_picker.types import Array, ModelCard, ScoreMap
+
+HIGHPASS = 1.5  # background is what varies over more than this many diameters
+CORE = 1024  # side of a tile, px of the prepared image
+HALO = 96  # more than half the receptive field of the proposer
+FLOOR = 0.01  # candidates below this are never particles and would only cost time
+BATCH = 128  # windows at a time
+LOGIT_LIMIT = 1e-4
+SURE, UNSURE = 0.75, 0.15  # scores from which and up to which the proposer is trusted when it teaches the verifier
+
+
+class DefaultPicker:
+    """Proposer and verifier on one device.
+
+    Parameters
+    ----------
+    card : ModelCard
+    networks : mapping
+        State dictionaries of "proposer" and, optionally, "classifier".
+    device : torch.device
+    views : int
+        Rotations of the micrograph that the proposer sees and averages, 1 to 4.
+
+    Raises
+    ------
+    WeightsError
+        When the tensors do not fit the architecture that the card names.
+    """
+
+    def __init__(
+        self, card: ModelCard, networks: Mapping[str, Mapping[str, Tensor]], device: torch.device, views: int = 4
+    ) -> None:
+        self.card = card
+        self.device = device
+        self.turns = {1: (0,), 2: (0, 2), 3: (0, 1, 2), 4: (0, 1, 2, 3)}[views]
+        self._proposer = _load(card, "proposer", networks, device)
+        self._verifier = _load(card, "classifier", networks, device) if "classifier" in networks else None
+
+    def prepare(self, image: Array, pixel_size: float, diameter: float, *, bright: bool = False) -> ScoreMap:
+        """See :class:`~relion_ext_picker.pickers.base.Picker`.
+
+        Raises
+        ------
+        InputError
+            When the particle is larger than the micrograph.
+        """
+        reference = self.card.reference_diameter
+        side = diameter / pixel_size
+        if side > min(image.shape):
+            raise InputError(
+                f"the particle diameter of {diameter:g} Å is {side:.0f} px at {pixel_size:g} Å/px, more than the "
+                f"micrograph of {image.shape[1]} x {image.shape[0]} px: check --diameter and the pixel size"
+            )
+        frame = rescale(image, reference / side, HIGHPASS * reference, MULTIPLE)
+        values = standardise(frame.values)
+        return ScoreMap(-values if bright else values, frame.grid)
+
+    @torch.inference_mode()
+    def propose(self, frame: ScoreMap) -> ScoreMap:
+        """See :class:`~relion_ext_picker.pickers.base.Picker`; one sample per 2 x 2 px of the frame."""
+        image = torch.from_numpy(frame.values)
+        score = torch.zeros(image.shape[0] // STRIDE, image.shape[1] // STRIDE)
+        shape = (image.shape[0], image.shape[1])
+        for outer, inner, target in tiles(shape, CORE, HALO):
+            tile = image[outer].to(self.device)
+            total: Tensor | None = None
+            for turn in self.turns:
+                # The sides are multiples of the stride, so the samples of turned maps fall on each other.
+                seen = torch.rot90(tile, turn)[None, None].contiguous(memory_format=torch.channels_last)
+                answer = torch.rot90(torch.sigmoid(self._proposer(seen).float())[0, 0], -turn)
+                total = answer if total is None else total + answer
+            assert total is not None
+            score[_strided(target)] = (total[_strided(inner)] / len(self.turns)).cpu()
+        return ScoreMap(score.numpy(), frame.grid.coarser(STRIDE))
+
+    def peaks(
+        self, score_map: ScoreMap, distance: float, floor: float
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64], Array]:
+        """See :class:`~relion_ext_picker.pickers.base.Picker`."""
+        scale = 0.5 * (score_map.grid.scale[0] + score_map.grid.scale[1])
+        return local_maxima(score_map.values, distance / scale, max(floor, FLOOR))
+
+    @torch.inference_mode()
+    def verify(self, frame: ScoreMap, xy: Array, score: Array) -> Array | None:
+        """See :class:`~relion_ext_picker.pickers.base.Picker`."""
+        if self._verifier is None:
+            return None
+        windows, logits = cut_windows(frame, xy), to_logit(score)
+        out = [
+            torch.sigmoid(self._verifier(_image_batch(windows[i : i + BATCH], self.device), _to(logits[i : i + BATCH], self.device)).float()).cpu()
+            for i in range(0, len(windows), BATCH)
+        ]  # fmt: skip
+        return torch.cat(out).numpy() if out else np.zeros(0, np.float32)
+
+    def examples(self, frame: ScoreMap, xy: Array, score: Array) -> Examples:
+        """See :class:`~relion_ext_picker.pickers.base.Picker`.
+
+        Particles: candidates the proposer is sure of whose window varies as much as those of most of them (the paper's
+        standard deviation rule). Not particles: candidates it hardly believes in, away from any particle.
+        """
+        windows = cut_windows(frame, xy)
+        spread = windows.std(axis=(1, 2)) if len(windows) else np.zeros(0)
+        sure = score >= SURE
+        if sure.any():
+            low, high = np.percentile(spread[sure], [2, 98])
+            sure &= (spread >= low) & (spread <= high)
+        unsure = score <= UNSURE
+        if sure.any() and unsure.any():
+            places = np.stack(frame.grid.from_original(xy), axis=1)
+            gap = np.sqrt(((places[unsure][:, None] - places[sure][None]) ** 2).sum(-1)).min(axis=1)
+            unsure[np.flatnonzero(unsure)[gap < 0.5 * self.card.reference_diameter]] = False
+        return Examples(windows[sure], windows[unsure])
+
+    def retrained(self, examples: Sequence[Examples], seed: int, progress: Progress) -> DefaultPicker:
+        """See :class:`~relion_ext_picker.pickers.base.Picker`. Raises InputError when there are too few examples."""
+        from relion_ext_picker.pickers.drpnet.retrain import adapt_verifier
+
+        network = copy.deepcopy(self._verifier) if self._verifier is not None else Verifier().to(self.device)
+        other = copy.copy(self)
+        other._verifier = adapt_verifier(network, examples, seed, self.device, progress)
+        return other
+
+    def state(self) -> dict[str, dict[str, Tensor]]:
+        """State dictionaries of the networks, for a model file."""
+        networks = {"proposer": self._proposer, "classifier": self._verifier}
+        return {
+            name: {key: value.cpu() for key, value in network.state_dict().items()}
+            for name, network in networks.items()
+            if network is not None
+        }
+
+
+def cut_windows(frame: ScoreMap, xy: Array) -> Array:
+    """Windows of the prepared image around candidates, zero beyond its edge: (n, 48, 48) float32."""
+    rows, cols = frame.grid.from_original(xy)
+    half = WINDOW // 2
+    padded = np.pad(frame.values, half)
+    top, left = np.rint(rows).astype(np.int64), np.rint(cols).astype(np.int64)
+    top, left = np.clip(top, 0, frame.values.shape[0]), np.clip(left, 0, frame.values.shape[1])
+    view = np.lib.stride_tricks.sliding_window_view(padded, (WINDOW, WINDOW))
+    return np.ascontiguousarray(view[top, left], np.float32)
+
+
+def to_logit(score: Array) -> Array:
+    """Log odds of scores, finite."""
+    clipped = np.clip(score, LOGIT_LIMIT, 1 - LOGIT_LIMIT).astype(np.float64)
+    return np.log(clipped / (1 - clipped)).astype(np.float32)
+
+
+def _strided(part: tuple[slice, slice]) -> tuple[slice, slice]:
+    rows, cols = part
+    return slice(rows.start // STRIDE, rows.stop // STRIDE), slice(cols.start // STRIDE, cols.stop // STRIDE)
+
+
+def _image_batch(windows: Array, device: torch.device) -> Tensor:
+    return torch.from_numpy(windows)[:, None].to(device).contiguous(memory_format=torch.channels_last)
+
+
+def _to(values: Array, device: torch.device) -> Tensor:
+    return torch.from_numpy(values).to(device)
+
+
+def _load(
+    card: ModelCard, name: str, networks: Mapping[str, Mapping[str, Tensor]], device: torch.device
+) -> nn.Module:
+    try:
+        entry = card.networks[name]
+        network = build(entry["architecture"], entry["config"])
+        network.load_state_dict({key: value.float() if value.is_floating_point() else value for key, value in networks[name].items()})
+    except (KeyError, TypeError, RuntimeError) as error:
+        raise WeightsError(f"the {name} of this model does not fit its card: {str(error).splitlines()[0]}") from error
+    return network.eval().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]

@@ -1,0 +1,94 @@
+"""Training the second network on what the first one proposes, with the truth at hand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from relion_ext_picker.evaluation.matching import match
+from relion_ext_picker.pickers.drpnet.picker import DefaultPicker, cut_windows, to_logit
+from relion_ext_picker.training.loop import Batch
+from relion_ext_picker.types import Array, Grid, ScoreMap
+
+Draw = Callable[[], tuple[Array, Array]]
+HIT_RADIUS = 0.3  # of the diameter: nearer than this to a free centre a candidate is a particle
+HARDEST = 24  # candidates of one patch that are used at most, drawn at random
+POOL = 20_000
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Candidates with the answer.
+
+    Attributes
+    ----------
+    windows : ndarray, shape (n, 48, 48), float32
+    logits : ndarray, shape (n,)
+        Of the proposer.
+    labels : ndarray, shape (n,)
+        1 for a particle, 0 for anything else.
+    """
+
+    windows: Array
+    logits: Array
+    labels: Array
+
+
+def label_candidates(picker: DefaultPicker, frame: ScoreMap, truth: Array, distance: float) -> Candidates:
+    """Candidates of a prepared image, labelled one-to-one against true centres.
+
+    Parameters
+    ----------
+    picker : DefaultPicker
+    frame : ScoreMap
+        Prepared image.
+    truth : ndarray, shape (n, 2)
+        Centres in px of the micrograph.
+    distance : float
+        Smallest distance of two candidates, px of the micrograph.
+    """
+    score_map = picker.propose(frame)
+    rows, cols, score = picker.peaks(score_map, distance, 0.0)
+    xy = score_map.to_original(rows, cols)
+    radius = HIT_RADIUS * picker.card.reference_diameter * frame.grid.scale[0]
+    hits, _ = match(truth, xy, score, radius)
+    return Candidates(cut_windows(frame, xy), to_logit(score), hits.astype(np.float32))
+
+
+def candidate_batches(picker: DefaultPicker, draw: Draw, seed: int, batch: int, fresh: int = 4) -> Iterator[Batch]:
+    """Endless batches (windows (b, 1, 48, 48), logits (b,), labels (b,)) from patches with known centres.
+
+    `fresh` new patches are proposed per batch; their candidates join a pool from which the batch is drawn.
+    """
+    rng = np.random.default_rng(seed)
+    windows: list[Array] = []
+    facts: list[tuple[float, float]] = []
+    while True:
+        for _ in range(fresh):
+            image, truth = draw()
+            found = label_candidates(picker, ScoreMap(image, Grid()), truth, 0.5 * picker.card.reference_diameter)
+            for index in rng.permutation(len(found.labels))[:HARDEST]:
+                entry = (float(found.logits[index]), float(found.labels[index]))
+                if len(windows) < POOL:
+                    windows.append(found.windows[index])
+                    facts.append(entry)
+                else:
+                    place = int(rng.integers(POOL))
+                    windows[place], facts[place] = found.windows[index], entry
+        if len(windows) < 4 * batch:
+            continue
+        chosen = rng.choice(len(windows), batch, replace=False)
+        stack = np.rot90(np.stack([windows[i] for i in chosen]), int(rng.integers(4)), axes=(1, 2))
+        known = torch.tensor([facts[i] for i in chosen])
+        yield torch.from_numpy(np.ascontiguousarray(stack))[:, None], known[:, 0], known[:, 1]
+
+
+def verifier_loss(network: nn.Module, batch: Batch) -> Tensor:
+    """Cross entropy over candidates as they come, so that the score is the share of such candidates that are real."""
+    windows, logits, labels = batch
+    out = network(windows.contiguous(memory_format=torch.channels_last), logits)
+    return nn.functional.binary_cross_entropy_with_logits(out.float(), labels)
