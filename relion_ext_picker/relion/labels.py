@@ -79,4 +79,9 @@ NODE_TYPES: Mapping[str, Mapping[str, str]] = {
         "model": "ProcessData.safetensors.relion.external",
     },
 }
-"""Type of an output node per RELION generation and kind. RELION 3.1 has no type for a model file, so it declares none."""
+"""Type of an output node per RELION generation and kind; 3.1 has no type for a model file and declares none."""
+
+# Summary of a picking job, as RELION's AutoPick names it
+GROUP_NR_PARTICLES = "rlnGroupNrParticles"
+IMAGE_SIZE_X = "rlnImageSizeX"
+IMAGE_SIZE_Y = "rlnImageSizeY"
