@@ -1,0 +1,12 @@
+"""Drawing: every figure of the report. The only part of the program that imports matplotlib.
+
+Figures are made without pyplot, so nothing global is touched, no display is needed, and they are freed when dropped.
+"""
+
+from __future__ import annotations
+
+from relion_ext_picker.report.plots.canvas import save_pdf, save_png
+from relion_ext_picker.report.plots.pages import counts_page, cover_page, scores_page
+from relion_ext_picker.report.plots.pictures import overlay_figure, overlay_page
+
+__all__ = ["counts_page", "cover_page", "overlay_figure", "overlay_page", "save_pdf", "save_png", "scores_page"]
