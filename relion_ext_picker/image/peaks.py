@@ -12,7 +12,9 @@ from scipy.spatial import cKDTree
 from relion_ext_picker.types import Array
 
 
-def local_maxima(values: Array, distance: float, floor: float) -> tuple[NDArray[np.float64], NDArray[np.float64], Array]:
+def local_maxima(
+    values: Array, distance: float, floor: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64], Array]:
     """Local maxima of a map, refined to a fraction of a px.
 
     Parameters
@@ -30,7 +32,7 @@ def local_maxima(values: Array, distance: float, floor: float) -> tuple[NDArray[
     height : ndarray, shape (n,)
         Value at the sample.
     """
-    # The reach of a peak is half the distance: two particles that touch both are maxima, and thin() decides between them.
+    # The reach of a peak is half the distance: of two particles that touch both are maxima; thin() decides.
     reach = max(1, int(round(0.5 * distance)))
     offsets = np.arange(-reach, reach + 1)
     disc = offsets[:, None] ** 2 + offsets[None, :] ** 2 <= reach**2

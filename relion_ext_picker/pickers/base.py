@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from relion_ext_picker.image.peaks import thin
@@ -67,6 +68,7 @@ class Picker(Protocol):
     """A loaded model of one mode on one device."""
 
     card: ModelCard
+    device: torch.device
 
     def prepare(self, image: Array, pixel_size: float, diameter: float, *, bright: bool = False) -> ScoreMap:
         """Image (h, w) as stored -> rescaled and normalised image with its grid. `diameter` in Å."""
@@ -99,6 +101,10 @@ class Picker(Protocol):
         """A copy of this picker whose second network is trained on `examples` (one entry per micrograph)."""
         ...
 
+    def state(self) -> dict[str, dict[str, torch.Tensor]]:
+        """State dictionaries of the networks, for a model file."""
+        ...
+
 
 def candidates(picker: Picker, frame: ScoreMap, pixel_size: float, request: Request) -> tuple[Array, Array]:
     """Candidates of a prepared micrograph: (n, 2) micrograph coordinates and first-stage scores (n,)."""
@@ -106,6 +112,26 @@ def candidates(picker: Picker, frame: ScoreMap, pixel_size: float, request: Requ
     score_map = picker.propose(frame)
     rows, cols, score = picker.peaks(score_map, request.min_distance * diameter, 0.0)
     return score_map.to_original(rows, cols), score
+
+
+def pick_prepared(
+    picker: Picker, frame: ScoreMap, shape: tuple[int, int], pixel_size: float, request: Request
+) -> tuple[Array, Array]:
+    """Pick a micrograph of `shape` (rows, columns) that the picker has prepared; see :func:`pick_micrograph`."""
+    xy, score = candidates(picker, frame, pixel_size, request)
+    if request.verify and len(xy):
+        verified = picker.verify(frame, xy, score)
+        score = score if verified is None else verified
+    threshold = request.threshold if request.threshold >= 0 else picker.card.threshold
+    diameter = request.diameter / pixel_size
+    last = np.array([shape[1] - 1, shape[0] - 1], np.float32)
+    margin = request.border * diameter
+    keep = (score >= threshold) & np.all((xy >= margin - 0.5) & (xy <= last - margin + 0.5), axis=1)
+    xy, score = np.clip(xy[keep], 0, last), score[keep]
+    order = thin(xy, score, request.min_distance * diameter)
+    if request.max_picks:
+        order = order[: request.max_picks]
+    return xy[order].astype(np.float32), score[order].astype(np.float32)
 
 
 def pick_micrograph(picker: Picker, image: Array, pixel_size: float, request: Request) -> tuple[Array, Array]:
@@ -128,17 +154,4 @@ def pick_micrograph(picker: Picker, image: Array, pixel_size: float, request: Re
         0..1, falling.
     """
     frame = picker.prepare(image, pixel_size, request.diameter, bright=request.bright)
-    xy, score = candidates(picker, frame, pixel_size, request)
-    if request.verify and len(xy):
-        verified = picker.verify(frame, xy, score)
-        score = score if verified is None else verified
-    threshold = request.threshold if request.threshold >= 0 else picker.card.threshold
-    diameter = request.diameter / pixel_size
-    last = np.array([image.shape[1] - 1, image.shape[0] - 1], np.float32)
-    margin = request.border * diameter
-    keep = (score >= threshold) & np.all((xy >= margin - 0.5) & (xy <= last - margin + 0.5), axis=1)
-    xy, score = np.clip(xy[keep], 0, last), score[keep]
-    order = thin(xy, score, request.min_distance * diameter)
-    if request.max_picks:
-        order = order[: request.max_picks]
-    return xy[order].astype(np.float32), score[order].astype(np.float32)
+    return pick_prepared(picker, frame, (image.shape[0], image.shape[1]), pixel_size, request)

@@ -7,7 +7,7 @@ the pixel size and with it the contrast transfer. Every field draws its own part
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -84,7 +84,9 @@ class FieldGenerator:
         canvas = Canvas(np.zeros((size, size), np.float32), np.zeros((size, size), bool))
         xy = self._places(size, diameter)
         signal = self._project(cloud, diameter, xy, size)
-        strength = float(np.abs(signal).max()) or float(self._project(cloud, diameter, np.full((1, 2), size / 2), size).max())
+        strength = float(np.abs(signal).max()) or float(
+            self._project(cloud, diameter, np.full((1, 2), size / 2), size).max()
+        )
         add_dirt(canvas, strength, self._reference, rng)
         if len(xy):
             clear = ~canvas.mask[tuple(np.clip(np.rint(xy[:, ::-1]).astype(int), 0, size - 1).T)]
@@ -161,7 +163,7 @@ class FieldGenerator:
         if rng.random() < 0.1:
             middle = rng.uniform(0, size - 1, 2)
             if not len(xy) or np.min(np.hypot(*(xy - middle).T)) > 1.5 * diameter:
-                places = (middle + rng.normal(0, rng.uniform(0.3, 0.6) * diameter, (int(rng.integers(6, 20)), 2)))
+                places = middle + rng.normal(0, rng.uniform(0.3, 0.6) * diameter, (int(rng.integers(6, 20)), 2))
                 out += self._project(cloud, diameter, places.astype(np.float32), size)
         return out
 
@@ -249,3 +251,32 @@ def splat(points: Array, weight: Array, size: int) -> Array:
             inside = (x >= 0) & (x < size) & (y >= 0) & (y < size)
             image += np.bincount(y[inside] * size + x[inside], share[inside], size * size)
     return image.reshape(size, size).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class FieldSource:
+    """Simulated patches as training asks for them; can be sent to a worker process.
+
+    Attributes
+    ----------
+    reference : float
+        Particle diameter in px.
+    side : int
+        Side of a patch, px.
+    clouds : tuple of PointCloud
+        See :class:`FieldGenerator`.
+    """
+
+    reference: float
+    side: int = 128
+    clouds: tuple[PointCloud, ...] = ()
+
+    def draws(self, seed: int) -> Callable[[], tuple[Array, Array]]:
+        """An endless supply of (image (side, side), centres (n, 2))."""
+        generator = FieldGenerator(seed, self.reference, self.side, clouds=self.clouds)
+
+        def draw() -> tuple[Array, Array]:
+            field = generator.draw()
+            return field.image, field.xy
+
+        return draw

@@ -32,8 +32,6 @@ def heat_map(xy: Array, side: tuple[int, int], stride: int, sigma: float) -> Arr
     for cx, cy in xy:
         rows = slice(*np.searchsorted(y, (cy - reach, cy + reach)))
         cols = slice(*np.searchsorted(x, (cx - reach, cx + reach)))
-        bump = np.exp(
-            -0.5 * ((y[rows, None] - cy) ** 2 + (x[None, cols] - cx) ** 2) / sigma**2
-        )
+        bump = np.exp(-0.5 * ((y[rows, None] - cy) ** 2 + (x[None, cols] - cx) ** 2) / sigma**2)
         np.maximum(out[rows, cols], bump, out=out[rows, cols])
     return out

@@ -17,6 +17,7 @@ from relion_ext_picker.image.peaks import local_maxima
 from relion_ext_picker.image.tiles import tiles
 from relion_ext_picker.pickers.base import Examples, Progress
 from relion_ext_picker.pickers.drpnet.network import MULTIPLE, STRIDE, WINDOW, Verifier, build
+from relion_ext_picker.pickers.drpnet.retrain import adapt_verifier
 from relion_ext_picker.types import Array, ModelCard, ScoreMap
 
 HIGHPASS = 1.5  # background is what varies over more than this many diameters
@@ -105,10 +106,12 @@ class DefaultPicker:
         if self._verifier is None:
             return None
         windows, logits = cut_windows(frame, xy), to_logit(score)
-        out = [
-            torch.sigmoid(self._verifier(_image_batch(windows[i : i + BATCH], self.device), _to(logits[i : i + BATCH], self.device)).float()).cpu()
-            for i in range(0, len(windows), BATCH)
-        ]  # fmt: skip
+        out = []
+        for start in range(0, len(windows), BATCH):
+            part = slice(start, start + BATCH)
+            known = torch.from_numpy(logits[part]).to(self.device)
+            answer = self._verifier(_image_batch(windows[part], self.device), known)
+            out.append(torch.sigmoid(answer.float()).cpu())
         return torch.cat(out).numpy() if out else np.zeros(0, np.float32)
 
     def examples(self, frame: ScoreMap, xy: Array, score: Array) -> Examples:
@@ -132,12 +135,14 @@ class DefaultPicker:
 
     def retrained(self, examples: Sequence[Examples], seed: int, progress: Progress) -> DefaultPicker:
         """See :class:`~relion_ext_picker.pickers.base.Picker`. Raises InputError when there are too few examples."""
-        from relion_ext_picker.pickers.drpnet.retrain import adapt_verifier
-
-        network = copy.deepcopy(self._verifier) if self._verifier is not None else Verifier().to(self.device)
         other = copy.copy(self)
-        other._verifier = adapt_verifier(network, examples, seed, self.device, progress)
+        other._verifier = adapt_verifier(self.network("classifier"), examples, seed, self.device, progress)
         return other
+
+    def network(self, name: str) -> nn.Module:
+        """A copy of "proposer" or "classifier" to train; a classifier that is missing begins at random."""
+        held = {"proposer": self._proposer, "classifier": self._verifier}[name]
+        return copy.deepcopy(held) if held is not None else Verifier().to(self.device)
 
     def state(self) -> dict[str, dict[str, Tensor]]:
         """State dictionaries of the networks, for a model file."""
@@ -175,17 +180,13 @@ def _image_batch(windows: Array, device: torch.device) -> Tensor:
     return torch.from_numpy(windows)[:, None].to(device).contiguous(memory_format=torch.channels_last)
 
 
-def _to(values: Array, device: torch.device) -> Tensor:
-    return torch.from_numpy(values).to(device)
-
-
-def _load(
-    card: ModelCard, name: str, networks: Mapping[str, Mapping[str, Tensor]], device: torch.device
-) -> nn.Module:
+def _load(card: ModelCard, name: str, networks: Mapping[str, Mapping[str, Tensor]], device: torch.device) -> nn.Module:
     try:
         entry = card.networks[name]
         network = build(entry["architecture"], entry["config"])
-        network.load_state_dict({key: value.float() if value.is_floating_point() else value for key, value in networks[name].items()})
+        network.load_state_dict(
+            {key: value.float() if value.is_floating_point() else value for key, value in networks[name].items()}
+        )
     except (KeyError, TypeError, RuntimeError) as error:
         raise WeightsError(f"the {name} of this model does not fit its card: {str(error).splitlines()[0]}") from error
     return network.eval().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]

@@ -1,8 +1,9 @@
-"""Batches of simulated fields for the proposer."""
+"""Batches of patches for the proposer."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -14,10 +15,17 @@ from relion_ext_picker.training.loop import Batch
 from relion_ext_picker.training.targets import heat_map
 from relion_ext_picker.types import Array
 
-Draw = Callable[[], tuple[Array, Array]]  # one patch (side, side) and its centres (n, 2)
 TARGET_SIGMA = 0.10  # of the particle diameter: bumps of touching particles stay apart
 POOL = 2048  # patches kept for reuse
 REUSE = 2  # how often a patch is used on average, each time in another orientation
+
+
+class Source(Protocol):
+    """Where patches come from; sent to worker processes, so it must survive pickling."""
+
+    def draws(self, seed: int) -> Callable[[], tuple[Array, Array]]:
+        """An endless supply of (image (side, side), centres (n, 2)) for one seed."""
+        ...
 
 
 class PatchStream(IterableDataset[tuple[Tensor, Tensor]]):
@@ -25,26 +33,26 @@ class PatchStream(IterableDataset[tuple[Tensor, Tensor]]):
 
     Parameters
     ----------
-    make : callable
-        ``make(seed) -> draw``; ``draw() -> (image, xy)``. Called once per worker, so that each has a seed of its own.
+    source : Source
+        Each worker draws with a seed of its own.
     seed : int
     reference : float
         Particle diameter in px.
     """
 
-    def __init__(self, make: Callable[[int], Draw], seed: int, reference: float) -> None:
-        self._make, self._seed, self._sigma = make, seed, TARGET_SIGMA * reference
+    def __init__(self, source: Source, seed: int, reference: float) -> None:
+        self._source, self._seed, self._sigma = source, seed, TARGET_SIGMA * reference
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         worker = get_worker_info()
-        draw = self._make(self._seed * 1009 + (worker.id if worker else 0))
+        draw = self._source.draws(self._seed * 1009 + (worker.id if worker else 0))
         while True:
             image, xy = draw()
             shape = (image.shape[0], image.shape[1])
             yield torch.from_numpy(image)[None], torch.from_numpy(heat_map(xy, shape, STRIDE, self._sigma))[None]
 
 
-def patch_batches(make: Callable[[int], Draw], seed: int, reference: float, batch: int, workers: int) -> Iterator[Batch]:
+def patch_batches(source: Source, seed: int, reference: float, batch: int, workers: int) -> Iterator[Batch]:
     """Endless batches of (images (b, 1, h, w), targets (b, 1, h / 2, w / 2)).
 
     Patches are kept in a pool and drawn from it about `REUSE` times, turned and mirrored, because making one costs
@@ -52,7 +60,7 @@ def patch_batches(make: Callable[[int], Draw], seed: int, reference: float, batc
     """
     rng = np.random.default_rng(seed)
     loader = DataLoader(
-        PatchStream(make, seed, reference), batch_size=max(1, batch // REUSE), num_workers=workers,
+        PatchStream(source, seed, reference), batch_size=max(1, batch // REUSE), num_workers=workers,
         prefetch_factor=8 if workers else None,
     )  # fmt: skip
     images: list[Tensor] = []

@@ -1,0 +1,275 @@
+"""The image as the published DRPnet sees it: reduced by whole factors, smoothed, stretched and flattened.
+
+The order and the constants follow the authors' code; the mean grey level of about 0.55 and the smoothing are part of
+what the first network learned. Rows and columns stay as they are in the file.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import ndimage
+from torch.nn import functional
+
+from relion_ext_picker.errors import InputError
+from relion_ext_picker.pickers.drpnet.paper_settings import BOX_PER_DIAMETER
+from relion_ext_picker.types import Array, Grid, ScoreMap
+
+LONGEST = 1800  # px, longest side of the reduced image
+SMOOTHING = 2.0  # px of the reduced image
+FLATTENING = 100.0  # px of the reduced image, sigma of the local mean
+GREY = 0.55  # mean grey level the image is shifted to ...
+GREY_RANGE = (0.5, 0.6)  # ... unless it lies in this range
+PATCH = 64  # px, side of a patch for the second network
+
+
+@dataclass(frozen=True)
+class Scales:
+    """Factors between the micrograph and what the networks see.
+
+    Attributes
+    ----------
+    scale : int
+        Micrograph px per px of the reduced image.
+    radius : int
+        Half box in px of the reduced image.
+    reduction : int
+        Further reduction for the first network, 1 or 2.
+    sigma : float
+        Smoothing before that reduction, px of the reduced image.
+    """
+
+    scale: int
+    radius: int
+    reduction: int
+    sigma: float
+
+    @property
+    def seen_radius(self) -> float:
+        """Half box in px of the image that the first network sees."""
+        return self.radius / self.reduction
+
+
+@dataclass(frozen=True)
+class PaperFrame(ScoreMap):
+    """A prepared image, or the response to it, that knows its scales.
+
+    Attributes
+    ----------
+    scales : Scales
+    ceiling : float
+        Strongest response before smoothing, in the unit of `values`; 0 for an image.
+    """
+
+    scales: Scales = Scales(1, 1, 1, 0.0)
+    ceiling: float = 0.0
+
+
+def scale_factors(box: float, longest: int) -> Scales:
+    """Scale factors of the authors' code.
+
+    Parameters
+    ----------
+    box : float
+        Side of the box in px of the micrograph.
+    longest : int
+        Longest side of the micrograph in px. (The authors take the first dimension; the longest bounds the memory.)
+
+    Returns
+    -------
+    Scales
+    """
+    half = box / 2
+    reference = 48 if half > 144 else 32
+    ratio = half / reference
+    first = math.ceil(ratio) if ratio > 2 else 2 if ratio > 1 else 1
+    second = math.ceil(longest / LONGEST) if longest / first > LONGEST else 1
+    radius = max(1, math.floor(half / (first * second)))
+    if radius < reference:
+        return Scales(first * second, radius, 1, 3.0)
+    return Scales(first * second, radius, 2, 4.0)
+
+
+def box_of(diameter: float, box_per_diameter: float = BOX_PER_DIAMETER) -> int:
+    """Even side of the box in px for a particle diameter in px."""
+    return 2 * max(1, round(0.5 * box_per_diameter * diameter))
+
+
+def shrink(image: Array, factor: int) -> Array:
+    """Reduce an image by a whole factor, bicubic with anti-aliasing.
+
+    Parameters
+    ----------
+    image : ndarray, shape (h, w)
+    factor : int
+
+    Returns
+    -------
+    ndarray, shape (ceil(h / factor), ceil(w / factor)), float32
+        Sample (r, c) is centred on its block of factor x factor px, see :meth:`Grid.coarser`.
+    """
+    if factor == 1:
+        return np.asarray(image, np.float32)
+    h, w = image.shape
+    rows, cols = -(-h // factor), -(-w // factor)
+    missing = ((0, rows * factor - h), (0, cols * factor - w))
+    if missing != ((0, 0), (0, 0)):
+        image = np.pad(image, missing, mode="symmetric")
+    tensor = _tensor(image)[None, None]
+    small = functional.interpolate(tensor, size=(rows, cols), mode="bicubic", antialias=True)
+    result: Array = small[0, 0].numpy()
+    return result
+
+
+def enlarge(image: Array, factor: int, shape: tuple[int, int]) -> Array:
+    """Undo :func:`shrink` in scale, bicubic, for an image that had `shape`."""
+    if factor == 1:
+        return image
+    tensor = _tensor(image)[None, None]
+    large = functional.interpolate(tensor, scale_factor=float(factor), mode="bicubic")
+    result: Array = large[0, 0, : shape[0], : shape[1]].numpy()
+    return result
+
+
+def to_unit(image: Array, low: float, high: float) -> Array:
+    """Map grey values to 0..1 as the authors do, by the kind of file the range suggests.
+
+    Parameters
+    ----------
+    image : ndarray
+        Grey values, possibly reduced in size.
+    low, high : float
+        Smallest and largest value of the micrograph as stored.
+
+    Returns
+    -------
+    ndarray
+        Files with negative values (which the authors' code would cut off at zero) are mapped between their 0.1 and
+        99.9 percentiles.
+    """
+    if low < 0:
+        low, high = (float(v) for v in np.percentile(image, (0.1, 99.9)))
+        return np.clip((image - low) / max(high - low, 1e-30), 0, 1).astype(np.float32)
+    if high > 65025:
+        return ((image - low) / (high - low)).astype(np.float32) if high > low else np.full_like(image, GREY)
+    return (image / (65025.0 if high > 255 else 255.0)).astype(np.float32)
+
+
+def stretch(image: Array) -> Array:
+    """Stretch between the 1 and 99 percentiles, clipped to 0..1; a constant image becomes plain grey."""
+    low, high = (float(v) for v in np.percentile(image, (1, 99)))
+    if not high - low > 1e-6 * max(abs(low), abs(high), 1e-30):
+        return np.full_like(image, GREY)
+    return np.clip((image - low) / (high - low), 0, 1).astype(np.float32)
+
+
+def flatten(image: Array, sigma: float = FLATTENING) -> Array:
+    """Equation 1 of the paper: subtract the local mean, add the mean of the local means.
+
+    The local mean is so smooth that it is computed on blocks of 8 x 8 px.
+    """
+    h, w = image.shape
+    small = (max(1, -(-h // 8)), max(1, -(-w // 8)))
+    blocks = functional.interpolate(_tensor(image)[None, None], size=small, mode="area")[0, 0].numpy()
+    sigmas = (sigma * small[0] / h, sigma * small[1] / w)
+    smooth = ndimage.gaussian_filter(blocks, sigmas, mode="nearest", truncate=3.0)
+    local = functional.interpolate(_tensor(smooth)[None, None], size=(h, w), mode="bilinear")[0, 0].numpy()
+    flat: Array = image - local + local.mean(dtype=np.float64).astype(np.float32)
+    return flat
+
+
+def preprocess(image: Array, scale: int, *, complement: bool = False) -> Array:
+    """Micrograph as stored to the 8-bit image of the published method.
+
+    Parameters
+    ----------
+    image : ndarray, shape (h, w)
+    scale : int
+        Reduction in size.
+    complement : bool
+        Swap dark and bright at the end.
+
+    Returns
+    -------
+    ndarray, shape (ceil(h / scale), ceil(w / scale)), float32
+        Whole grey levels 0..255 divided by 255.
+    """
+    low, high = float(image.min()), float(image.max())
+    if not (math.isfinite(low) and math.isfinite(high)):
+        finite = image[np.isfinite(image)]
+        if not finite.size:
+            raise InputError("the micrograph has no finite value; exclude it from the input")
+        low, high = float(finite.min()), float(finite.max())
+        image = np.nan_to_num(image, nan=float(np.median(finite)), posinf=high, neginf=low)
+    unit = to_unit(shrink(image, scale), low, high)
+    grey = np.round(255 * stretch(ndimage.gaussian_filter(unit, SMOOTHING, mode="nearest")))
+    mean = float(grey.mean(dtype=np.float64)) / 255
+    if not GREY_RANGE[0] <= mean <= GREY_RANGE[1]:
+        grey = np.clip(grey + np.round(255 * (GREY - mean)), 0, 255)
+    flat = np.clip(np.round(flatten(grey)), 0, 255)
+    levels: Array = (255 - flat if complement else flat) / np.float32(255)
+    return levels
+
+
+def frame_of(image: Array, diameter: float, box_per_diameter: float, *, complement: bool = False) -> PaperFrame:
+    """Prepare a micrograph for a particle `diameter` in px.
+
+    Raises
+    ------
+    InputError
+        The box does not fit into the micrograph, or the micrograph has no finite value.
+    """
+    box = box_of(diameter, box_per_diameter)
+    if box > min(image.shape):
+        raise InputError(
+            f"--diameter: the box of {box} px ({box_per_diameter:g} diameters) does not fit into the micrograph of "
+            f"{image.shape[1]} x {image.shape[0]} px; give a smaller diameter or check the pixel size"
+        )
+    scales = scale_factors(box, max(image.shape))
+    values = preprocess(image, scales.scale, complement=complement)
+    return PaperFrame(values, Grid().coarser(scales.scale), scales)
+
+
+def network_input(frame: PaperFrame) -> Array:
+    """The image that the first network sees: the frame smoothed and, for large particles, reduced once more."""
+    smooth = ndimage.gaussian_filter(frame.values, frame.scales.sigma, mode="nearest")
+    return shrink(smooth, frame.scales.reduction)
+
+
+def patches_of(frame: PaperFrame, rows: NDArray[np.float64], cols: NDArray[np.float64]) -> Array:
+    """Boxes around places of a frame, resized for the second network.
+
+    Parameters
+    ----------
+    frame : PaperFrame
+    rows, cols : ndarray, shape (n,)
+        Centres, px of the frame.
+
+    Returns
+    -------
+    ndarray, shape (n, 64, 64), float32
+        Grey levels 0..255. Beyond the border the nearest px is repeated.
+    """
+    h, w = frame.values.shape
+    if not len(rows):
+        return np.zeros((0, PATCH, PATCH), np.float32)
+    steps = ((np.arange(PATCH) + 0.5) / PATCH - 0.5) * 2 * frame.scales.radius
+    y = (2 * (np.asarray(rows)[:, None] + steps) + 1) / h - 1
+    x = (2 * (np.asarray(cols)[:, None] + steps) + 1) / w - 1
+    places = np.empty((len(rows), PATCH, PATCH, 2), np.float32)
+    places[..., 0], places[..., 1] = x[:, None, :], y[:, :, None]
+    flat = torch.from_numpy(places.reshape(1, len(rows) * PATCH, PATCH, 2))
+    image = _tensor(frame.values)[None, None]
+    cut = functional.grid_sample(image, flat, mode="bilinear", padding_mode="border", align_corners=False)
+    result: Array = 255 * cut.reshape(len(rows), PATCH, PATCH).numpy()
+    return result
+
+
+def _tensor(image: Array) -> torch.Tensor:
+    """A float32 tensor that shares the memory of `image` where it may."""
+    array = np.ascontiguousarray(image, np.float32)
+    return torch.from_numpy(array if array.flags.writeable else array.copy())

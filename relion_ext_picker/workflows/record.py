@@ -1,0 +1,95 @@
+"""What a job remembers of its finished micrographs, one line each, so that a later run need not pick them again."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from relion_ext_picker.errors import PickerError
+from relion_ext_picker.relion.atomic import atomic_path
+from relion_ext_picker.report.summary import MicrographSummary
+from relion_ext_picker.types import Array, Micrograph, Picks
+
+NAME = "finished.jsonl"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A finished micrograph.
+
+    Attributes
+    ----------
+    summary : MicrographSummary
+    coordinates : str
+        Coordinate file, relative to the job directory.
+    xy : ndarray, shape (n, 2)
+    score : ndarray, shape (n,)
+    """
+
+    summary: MicrographSummary
+    coordinates: str
+    xy: Array
+    score: Array
+
+
+class Record:
+    """The file of finished micrographs of a job.
+
+    A line is added only when the coordinate file is in place. A run that is killed can leave half a line, which is
+    dropped when the file is next opened; that micrograph is picked again.
+
+    Parameters
+    ----------
+    folder : Path
+        Job directory.
+    keep : bool
+        Take over what an earlier run left.
+    """
+
+    def __init__(self, folder: Path, keep: bool) -> None:
+        self._path = folder / NAME
+        self.entries: dict[str, Entry] = {}
+        lines = self._read(folder) if keep and self._path.is_file() else []
+        with atomic_path(self._path) as temporary:
+            temporary.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+        self._file = self._path.open("a", encoding="utf-8")
+
+    def _read(self, folder: Path) -> list[str]:
+        good = []
+        for line in self._path.read_text(encoding="utf-8", errors="replace").splitlines():
+            try:
+                data = json.loads(line)
+                summary = replace(MicrographSummary.from_json(data["summary"]), status="skipped")
+                xy = np.array(data["xy"], np.float32).reshape(-1, 2)
+                entry = Entry(summary, data["coordinates"], xy, np.array(data["score"], np.float32))
+            except (ValueError, KeyError, TypeError, PickerError):
+                continue  # half a line, or of another version: the micrograph is picked again
+            if (folder / entry.coordinates).is_file():
+                self.entries[summary.name] = entry
+                good.append(line)
+        return good
+
+    def finished(self, micrograph: Micrograph) -> Entry | None:
+        """The entry of a micrograph, if it was finished with the same pixel size."""
+        entry = self.entries.get(micrograph.name)
+        same = entry is not None and abs(entry.summary.pixel_size - micrograph.pixel_size) < 1e-6
+        return entry if same else None
+
+    def add(self, picks: Picks, summary: MicrographSummary, coordinates: str) -> None:
+        """Remember a micrograph whose coordinate file is in place."""
+        self.entries[summary.name] = Entry(summary, coordinates, picks.xy, picks.score)
+        line = {
+            "summary": summary.to_json(),
+            "coordinates": coordinates,
+            "xy": np.round(picks.xy, 1).astype(float).tolist(),
+            "score": np.round(picks.score, 4).astype(float).tolist(),
+        }
+        self._file.write(json.dumps(line) + "\n")
+        self._file.flush()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()

@@ -1,0 +1,83 @@
+"""From what a job remembers to summary.star and logfile.pdf."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import fields
+from pathlib import Path
+
+from relion_ext_picker.errors import PickerError
+from relion_ext_picker.io.mrc import read_micrograph
+from relion_ext_picker.options import PickOptions, default_of, info_of
+from relion_ext_picker.relion.job import JobDirectory
+from relion_ext_picker.relion.tables import write_table
+from relion_ext_picker.report.overlay import Overlay, make_overlay
+from relion_ext_picker.report.pdf import Heading, write_report
+from relion_ext_picker.report.summary import MicrographSummary, summary_columns
+from relion_ext_picker.workflows.record import Entry, Record
+
+_log = logging.getLogger(__name__)
+
+
+def write_summary(job: JobDirectory, summaries: Sequence[MicrographSummary]) -> None:
+    """summary.star: one row per micrograph, failed ones included."""
+    job.write("summary.star", lambda path: write_table(path, "", summary_columns(summaries)))
+
+
+def write_job_report(
+    job: JobDirectory, options: PickOptions, summaries: Sequence[MicrographSummary], record: Record, threshold: float
+) -> None:
+    """logfile.pdf, with overlays of the best, the median and the worst micrograph."""
+    entries = [record.entries[item.name] for item in summaries if not item.failed]
+    scores = [record.entries[item.name].score if not item.failed else [] for item in summaries]
+    heading = Heading(f"{job.prefix.rstrip('/')}: {options.mode} picks", _settings_text(options, threshold), threshold)
+    overlays = [shown for place, entry in _exemplars(entries) if (shown := _overlay(place, entry, options)) is not None]
+    job.write("logfile.pdf", lambda path: write_report(path, summaries, scores, overlays, heading))
+
+
+def _exemplars(entries: Sequence[Entry]) -> list[tuple[str, Entry]]:
+    """The best, the median and the worst by number of picks times mean score, without repeats."""
+
+    def quality(entry: Entry) -> float:
+        return entry.summary.picks * entry.summary.mean_score if entry.summary.picks else 0.0
+
+    order = sorted(entries, key=quality, reverse=True)
+    if not order:
+        return []
+    chosen = [("Best micrograph", order[0])]
+    if len(order) > 2:
+        chosen.append(("Median micrograph", order[len(order) // 2]))
+    if len(order) > 1:
+        chosen.append(("Worst micrograph", order[-1]))
+    return chosen
+
+
+def _overlay(place: str, entry: Entry, options: PickOptions) -> Overlay | None:
+    summary = entry.summary
+    try:
+        image = read_micrograph(Path(summary.name))
+    except PickerError as error:
+        _log.warning("no picture of %s in the report: %s", summary.name, error)
+        return None
+    title = f"{place}: {summary.name}"
+    diameter = options.diameter / summary.pixel_size
+    return make_overlay(image, entry.xy, entry.score, diameter, title, summary.pixel_size)
+
+
+def _settings_text(options: PickOptions, threshold: float) -> dict[str, str]:
+    """The settings worth reading: what the user must give, and what is not as by default."""
+    text = {
+        "micrographs": options.in_mics or options.mics,
+        "mode, preset": f"{options.mode}, {options.preset}",
+        "diameter": f"{options.diameter:g} Å",
+        "threshold": f"{threshold:.3g}" + (" (the model's own)" if options.threshold < 0 else ""),
+        "model": options.model or "built-in",
+    }
+    for item in fields(options):
+        value, group = getattr(options, item.name), info_of(item).group
+        told = ("mode", "preset", "diameter", "threshold", "model", "mics")
+        if item.name not in told and group not in ("RELION", "Output") and value != default_of(item):
+            unit = info_of(item).unit
+            text[item.name.replace("_", " ")] = f"{value} {unit}".strip()
+    return text

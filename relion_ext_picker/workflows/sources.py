@@ -1,0 +1,45 @@
+"""Which micrographs a job is about."""
+
+from __future__ import annotations
+
+import glob
+from pathlib import Path
+
+from relion_ext_picker.errors import InputError
+from relion_ext_picker.relion.star import read_micrographs
+from relion_ext_picker.types import Micrograph
+
+SUFFIXES = (".mrc", ".mrcs", ".tif", ".tiff")
+
+
+def find_micrographs(in_mics: str, mics: str, pixel_size: float) -> list[Micrograph]:
+    """Micrographs of a STAR file, or of a folder or pattern.
+
+    Parameters
+    ----------
+    in_mics : str
+        Micrographs STAR file; its names and pixel sizes count.
+    mics : str
+        Folder or pattern, used where there is no STAR file.
+    pixel_size : float
+        Å/px for `mics`.
+
+    Raises
+    ------
+    InputError
+        Neither or both are given, nothing matches, or the pixel size is missing.
+    """
+    if in_mics and mics:
+        raise InputError("--in_mics and --mics were both given: use one of them")
+    if in_mics:
+        return read_micrographs(Path(in_mics))
+    if not mics:
+        raise InputError("no micrographs were given: use --in_mics with a STAR file or --mics with a folder or pattern")
+    if pixel_size <= 0:
+        raise InputError("--mics needs --pixel-size, in Å/px: the headers of micrographs are not to be trusted")
+    pattern = f"{glob.escape(mics.rstrip('/'))}/*" if Path(mics).is_dir() else mics
+    # Not Path.glob: that refuses absolute patterns.
+    names = sorted(name for name in glob.glob(pattern, recursive=True) if name.lower().endswith(SUFFIXES))  # noqa: PTH207
+    if not names:
+        raise InputError(f"--mics {mics}: no {', '.join(SUFFIXES)} files there; quote the pattern, or check the folder")
+    return [Micrograph(name.removeprefix("./"), pixel_size) for name in names]

@@ -1,0 +1,215 @@
+"""The train command: a model file from coordinates, or from simulated particles."""
+
+from __future__ import annotations
+
+import json
+import logging
+import platform
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import nn
+
+from relion_ext_picker import __version__
+from relion_ext_picker.errors import InputError
+from relion_ext_picker.evaluation.curves import Scores, score_picks
+from relion_ext_picker.io.weights import save_model
+from relion_ext_picker.options import TrainOptions
+from relion_ext_picker.pickers.base import Request, pick_prepared
+from relion_ext_picker.pickers.drpnet.network import REFERENCE_DIAMETER, Proposer, Verifier
+from relion_ext_picker.pickers.drpnet.picker import DefaultPicker
+from relion_ext_picker.relion.job import JobDirectory
+from relion_ext_picker.simulation.fields import FieldSource
+from relion_ext_picker.training.batches import Source, patch_batches, proposer_loss
+from relion_ext_picker.training.loop import Schedule, fit
+from relion_ext_picker.training.patches import Labelled, MicrographSource
+from relion_ext_picker.training.verifier import candidate_batches, verifier_loss
+from relion_ext_picker.types import Grid, ModelCard, ScoreMap
+from relion_ext_picker.workflows.labelled import read_labelled
+from relion_ext_picker.workflows.models import choose_device, load_picker
+
+MODEL = "model.safetensors"
+VALIDATION_FIELDS = 300
+VALIDATION_SIDE = 256
+VALIDATION_SEED = 987_654
+HIT = 0.4  # matching radius as a fraction of the diameter
+PROPOSER, VERIFIER = (32, 64, 96, 128), (24, 32, 64, 96)
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Data:
+    """What a training learns from and what it is measured on.
+
+    Attributes
+    ----------
+    source : Source
+    validation : list of Labelled
+        Never trained on.
+    told : dict
+        For the model card.
+    """
+
+    source: Source
+    validation: list[Labelled]
+    told: dict[str, object]
+
+
+def run(options: TrainOptions) -> None:
+    """Train and write ``model.safetensors`` and ``training.json`` into the job directory.
+
+    Parameters
+    ----------
+    options : TrainOptions
+
+    Raises
+    ------
+    PickerError
+        An input is wrong; the job directory then holds RELION's FAILURE marker.
+    """
+    with JobDirectory(options.o, options.relion_version) as job:
+        if options.preset == "paper":
+            from relion_ext_picker.workflows.train_paper import train_paper
+
+            train_paper(job, options)
+        else:
+            _train(job, options)
+
+
+def _train(job: JobDirectory, options: TrainOptions) -> None:
+    device = choose_device(options.gpu, options.j)
+    torch.manual_seed(options.seed)
+    start = _start(options, device)
+    data = _simulated(options) if options.simulated else _from_coordinates(options, start)
+    if not options.scratch:
+        _tell("before", start, data)
+    picker = _trained(job, start, data, options)
+    before_threshold = _validate(picker, data, 0.0)
+    threshold = float(np.clip(before_threshold.best_threshold, 0.05, 0.95))
+    picker.card = replace(picker.card, threshold=round(threshold, 3))
+    final = _tell("after", picker, data)
+    scores = {
+        "precision": final.precision, "recall": final.recall, "f1": final.f1,
+        "average_precision": before_threshold.ap, "matching_radius_in_diameters": HIT,
+    }  # fmt: skip
+    scores = {name: round(float(value), 4) for name, value in scores.items()}
+    provenance = {
+        **picker.card.provenance, **data.told, "seed": options.seed, "stage": options.stage, "steps": options.steps,
+        "classifier_steps": options.classifier_steps, "batch": options.batch, "learning_rate": options.learning_rate,
+        "validation": scores,
+        "versions": {"relion_ext_picker": __version__, "torch": torch.__version__, "python": platform.python_version()},
+    }  # fmt: skip
+    card = replace(picker.card, provenance=provenance)
+    job.write(MODEL, lambda path: save_model(path, card, picker.state()))
+    text = json.dumps({"threshold": card.threshold, **provenance}, indent=1) + "\n"
+    job.write("training.json", lambda path: path.write_text(text, encoding="utf-8"))
+    job.declare(MODEL, "model")
+    _log.info("model: %s%s, threshold %.3f", job.prefix, MODEL, card.threshold)
+
+
+def _start(options: TrainOptions, device: torch.device) -> DefaultPicker:
+    """The picker to begin with: random, the user's or the shipped one."""
+    if options.scratch:
+        card = ModelCard(
+            "drpnet", "default", REFERENCE_DIAMETER,
+            {
+                "proposer": {"architecture": "proposer", "config": {"widths": list(PROPOSER)}},
+                "classifier": {"architecture": "verifier", "config": {"widths": list(VERIFIER)}},
+            },
+            threshold=0.3,
+        )  # fmt: skip
+        networks: dict[str, nn.Module] = {"proposer": Proposer(PROPOSER), "classifier": Verifier(VERIFIER)}
+        return DefaultPicker(card, {name: net.state_dict() for name, net in networks.items()}, device, views=1)
+    picker = load_picker(options.mode, "default", options.model, device, views=1)
+    if not isinstance(picker, DefaultPicker):
+        raise InputError(f"{options.model}: belongs to preset {picker.card.preset}; use --preset paper")
+    return picker
+
+
+def _simulated(options: TrainOptions) -> Data:
+    draw = FieldSource(REFERENCE_DIAMETER, VALIDATION_SIDE).draws(VALIDATION_SEED + options.seed)
+    validation = []
+    for index in range(VALIDATION_FIELDS):
+        image, xy = draw()
+        validation.append(Labelled(f"field {index}", ScoreMap(image, Grid()), xy))
+    told: dict[str, object] = {"data": "simulated fields of procedural particles"}
+    return Data(FieldSource(REFERENCE_DIAMETER), validation, told)
+
+
+def _from_coordinates(options: TrainOptions, picker: DefaultPicker) -> Data:
+    labelled = read_labelled(options, picker)
+    order = np.random.default_rng(options.seed).permutation(len(labelled))
+    held = max(1, round(options.validation * len(labelled)))
+    validation = [labelled[i] for i in sorted(order[:held])]
+    training = [labelled[i] for i in sorted(order[held:])]
+    told: dict[str, object] = {
+        "data": f"{options.in_coords}, {sum(len(item.xy) for item in training)} particles, {options.diameter:g} Å",
+        "training_micrographs": [item.name for item in training],
+        "validation_micrographs": [item.name for item in validation],
+    }
+    _log.info("training on %d micrographs, validating on %d", len(training), len(validation))
+    return Data(MicrographSource(training), validation, told)
+
+
+def _trained(job: JobDirectory, start: DefaultPicker, data: Data, options: TrainOptions) -> DefaultPicker:
+    """Train the stages asked for, the second on what the first then proposes."""
+
+    def progress(name: str) -> Callable[[str], None]:
+        def tell(line: str) -> None:
+            job.check_abort()
+            _log.info("%s: %s", name, line)
+
+        return tell
+
+    device = start.device
+    networks = start.state()
+    if options.stage in ("both", "proposer"):
+        proposer = start.network("proposer")
+        batches = patch_batches(
+            data.source, options.seed, REFERENCE_DIAMETER, options.batch, workers=int(options.j > 1)
+        )
+        schedule = Schedule(options.steps, options.learning_rate, report=max(1, min(100, options.steps // 10)))
+        fitted = fit(proposer, batches, proposer_loss, schedule, device, progress("first network"))
+        networks["proposer"] = fitted.state_dict()
+        start = DefaultPicker(start.card, networks, device, views=1)
+    if options.stage in ("both", "classifier"):
+        verifier = start.network("classifier")
+        draw = data.source.draws(options.seed + 1)
+        found = candidate_batches(start, draw, options.seed, 4 * options.batch)
+        rate = 0.5 * options.learning_rate
+        schedule = Schedule(options.classifier_steps, rate, report=max(1, min(100, options.classifier_steps // 10)))
+        fitted = fit(verifier, _aborting(found, job), verifier_loss, schedule, device, progress("second network"))
+        networks["classifier"] = fitted.state_dict()
+    return DefaultPicker(start.card, networks, device, views=1)
+
+
+def _aborting(batches: Iterator[tuple[torch.Tensor, ...]], job: JobDirectory) -> Iterator[tuple[torch.Tensor, ...]]:
+    for batch in batches:
+        job.check_abort()
+        yield batch
+
+
+def _validate(picker: DefaultPicker, data: Data, threshold: float) -> Scores:
+    """Scores on the validation micrographs; coordinates and the matching radius in px of the prepared image."""
+    truth, picks = {}, {}
+    for item in data.validation:
+        grid = item.frame.grid
+        frame = ScoreMap(item.frame.values, Grid())
+        shape = (frame.values.shape[0], frame.values.shape[1])
+        request = Request(picker.card.reference_diameter, threshold)
+        rows, cols = grid.from_original(item.xy)
+        truth[item.name] = np.stack([cols, rows], axis=1).astype(np.float32)
+        picks[item.name] = pick_prepared(picker, frame, shape, 1.0, request)
+    return score_picks(truth, picks, HIT * picker.card.reference_diameter)
+
+
+def _tell(when: str, picker: DefaultPicker, data: Data) -> Scores:
+    scores = _validate(picker, data, picker.card.threshold)
+    _log.info(
+        "%s training, on what is held out: precision %.3f, recall %.3f, F1 %.3f (threshold %.3f, within %.1f diameters)",
+        when, scores.precision, scores.recall, scores.f1, picker.card.threshold, HIT,
+    )  # fmt: skip
+    return scores
