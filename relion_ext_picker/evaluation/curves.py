@@ -1,0 +1,141 @@
+"""How good picks are: precision, recall and what follows from them, pooled over micrographs."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from relion_ext_picker.evaluation.matching import match
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Agreement of picks with the truth.
+
+    Attributes
+    ----------
+    precision, recall, f1 : float
+        Of all picks given.
+    ap : float or None
+        Average precision: the sum of precision times step in recall over falling score thresholds, without
+        interpolation; recall that is not reached counts nothing. None where the picks have no scores, or all the same.
+    best_f1 : float
+        Highest F1 that any one score threshold gives; that of all picks where there are no scores.
+    best_threshold : float or None
+        The lowest score kept for `best_f1`.
+    n_truth, n_picks, hits : int
+        Numbers of true centres, picks, and picks that have a true centre.
+    centring : float or None
+        Median distance of the hits from their true centres, in the unit of the coordinates; None without hits.
+    """
+
+    precision: float
+    recall: float
+    f1: float
+    ap: float | None
+    best_f1: float
+    best_threshold: float | None
+    n_truth: int
+    n_picks: int
+    hits: int
+    centring: float | None
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Precision and recall at every score that occurs, highest first; picks of equal score stand or fall together.
+
+    Attributes
+    ----------
+    threshold, precision, recall, f1 : ndarray, shape (k,), float64
+    """
+
+    threshold: NDArray[np.float64]
+    precision: NDArray[np.float64]
+    recall: NDArray[np.float64]
+    f1: NDArray[np.float64]
+
+    @property
+    def average_precision(self) -> float:
+        """See :attr:`Scores.ap`."""
+        return float(np.sum(np.diff(self.recall, prepend=0.0) * self.precision))
+
+
+def precision_recall(score: ArrayLike, hit: ArrayLike, n_truth: int) -> Curve:
+    """Precision-recall curve of scored picks.
+
+    Parameters
+    ----------
+    score : array, shape (n,)
+        Finite.
+    hit : array of bool, shape (n,)
+        Which picks have a true centre, as of :func:`~relion_ext_picker.evaluation.matching.match`.
+    n_truth : int
+        Number of true centres.
+    """
+    values, hits = np.asarray(score, np.float64), np.asarray(hit, bool)
+    order = np.argsort(-values, kind="stable")
+    values = values[order]
+    last = np.append(values[1:] != values[:-1], True)[: len(values)]
+    good = np.cumsum(hits[order])[last]
+    count = np.arange(1, len(values) + 1)[last]
+    return Curve(values[last], good / count, good / max(n_truth, 1), 2 * good / (count + n_truth))
+
+
+def score_picks(
+    truth: Mapping[str, ArrayLike], picks: Mapping[str, tuple[ArrayLike, ArrayLike | None]], radius: float
+) -> Scores:
+    """Score the picks of several micrographs as one set.
+
+    Parameters
+    ----------
+    truth : mapping of array, shape (m, 2)
+        True centres by micrograph. A micrograph without picks counts as missed altogether.
+    picks : mapping of (array, shape (n, 2); array, shape (n,), or None)
+        Coordinates and scores by micrograph. Micrographs that have no truth are left out, with a warning.
+    radius : float
+        Largest distance of a pick from its true centre, in the unit of the coordinates.
+    """
+    unknown = sorted(set(picks) - set(truth))
+    if unknown:
+        log.warning("no truth for %d micrographs with picks, such as %s; they are left out", len(unknown), unknown[0])
+    scores, hits, distances, n_truth = [np.zeros(0)], [np.zeros(0, bool)], [np.zeros(0)], 0
+    for name, centres in truth.items():
+        true_xy = np.asarray(centres, np.float64).reshape(-1, 2)
+        n_truth += len(true_xy)
+        if name not in picks:
+            continue
+        xy, score = np.asarray(picks[name][0], np.float64).reshape(-1, 2), picks[name][1]
+        hit, index = match(true_xy, xy, score, radius)
+        hits.append(hit)
+        scores.append(np.full(len(xy), np.nan) if score is None else np.asarray(score, np.float64))
+        distances.append(np.hypot(*(xy[hit] - true_xy[index[hit]]).T))
+    return _pooled(np.concatenate(scores), np.concatenate(hits), np.concatenate(distances), n_truth)
+
+
+def _pooled(score: NDArray[np.float64], hit: NDArray[np.bool_], distance: NDArray[np.float64], n_truth: int) -> Scores:
+    count, good = len(hit), int(hit.sum())
+    f1 = 2 * good / (count + n_truth) if count + n_truth else 0.0
+    ap, best_f1, threshold = None, f1, None
+    if count and np.isfinite(score).all() and score.min() < score.max():
+        curve = precision_recall(score, hit, n_truth)
+        best = int(np.argmax(curve.f1))
+        ap, best_f1, threshold = curve.average_precision, float(curve.f1[best]), float(curve.threshold[best])
+    return Scores(
+        precision=good / count if count else 0.0,
+        recall=good / n_truth if n_truth else 0.0,
+        f1=f1,
+        ap=ap,
+        best_f1=best_f1,
+        best_threshold=threshold,
+        n_truth=n_truth,
+        n_picks=count,
+        hits=good,
+        centring=float(np.median(distance)) if good else None,
+    )
