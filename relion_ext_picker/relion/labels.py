@@ -40,6 +40,7 @@ ANGLE_TILT = "rlnAngleTilt"
 ANGLE_PSI = "rlnAnglePsi"
 FIGURE_OF_MERIT = "rlnAutopickFigureOfMerit"
 IMAGE_NAME = "rlnImageName"
+IMAGE_PIXEL_SIZE = "rlnImagePixelSize"  # Å/px of extracted particles
 
 COORDINATE_COLUMNS = (COORDINATE_X, COORDINATE_Y, CLASS_NUMBER, ANGLE_PSI, FIGURE_OF_MERIT)
 """Columns of a coordinate file, always these and in this order."""
@@ -62,6 +63,8 @@ JOB_IS_CONTINUE = "rlnJobIsContinue"
 JOB_OPTION_VARIABLE = "rlnJobOptionVariable"
 JOB_OPTION_VALUE = "rlnJobOptionValue"
 EXTERNAL_JOB_TYPE = 99
+PIPELINE_TABLE = "pipeline_general"
+JOB_COUNTER = "rlnPipeLineJobCounter"
 
 VERSION = 30001
 """``# version`` line of the files we write: read by 3.1, 4 and 5 alike."""

@@ -215,7 +215,7 @@ def _deposit(
         along = np.exp(-0.5 * ((steps[None, None, :] + (nearest - part)[:, :, None]) / sigma) ** 2)
         along /= along.sum(axis=2, keepdims=True)
         index = np.clip(nearest[:, :, None] + steps, 0, side - 1)
-        flat = ((index[:, 2, :, None, None] * side + index[:, 1, None, :, None]) * side + index[:, 0, None, None, :])
+        flat = (index[:, 2, :, None, None] * side + index[:, 1, None, :, None]) * side + index[:, 0, None, None, :]
         value = along[:, 2, :, None, None] * along[:, 1, None, :, None] * along[:, 0, None, None, :]
         for total, weight in zip(totals, weights, strict=True):
             share = value * weight[first : first + 20_000, None, None, None]

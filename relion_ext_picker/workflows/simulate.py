@@ -1,0 +1,329 @@
+"""The simulate command: a RELION project of micrographs whose particles are known."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from relion_ext_picker.errors import InputError
+from relion_ext_picker.options import STRUCTURES, SimulateOptions, flag_of
+from relion_ext_picker.relion import labels
+from relion_ext_picker.relion.atomic import atomic_path
+from relion_ext_picker.relion.star import (
+    coordinate_path,
+    write_coordinate_nodes,
+    write_micrographs,
+    write_table,
+    write_tables,
+)
+from relion_ext_picker.simulation.micrograph import (
+    MicrographSettings,
+    SimulatedMicrograph,
+    capacity,
+    simulate_micrograph,
+)
+from relion_ext_picker.simulation.projection import Projector
+from relion_ext_picker.simulation.structures import Structure, load_structure
+from relion_ext_picker.types import Array, Micrograph
+
+_log = logging.getLogger(__name__)
+
+MICROGRAPHS_STAR = "micrographs_ctf.star"
+PARTICLES_STAR = "particles_truth.star"
+MICROGRAPHS_DIR = "Micrographs"
+TRUTH_DIR = "Truth"
+SUFFIX = "truth"
+README = "README.txt"
+FIRST_LINE = "Simulated micrographs: not experimental data"
+
+SMALLEST_SIDE, LARGEST_SIDE = 64, 16384  # px
+LOWEST_DEFOCUS, HIGHEST_DEFOCUS = 0.05, 10.0  # µm
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What is known of one simulated micrograph.
+
+    Attributes
+    ----------
+    micrograph : Micrograph
+        Name relative to the project, pixel size and CTF.
+    shape : (int, int)
+        Rows and columns.
+    diameter : float
+        Of the particle, Å.
+    xy : ndarray, shape (n, 2), float32
+        Centres, px.
+    angles : ndarray, shape (n, 3), float32
+        rot, tilt, psi, degrees.
+    defocus_offset : ndarray, shape (n,), float32
+        Added to the defocus of the micrograph for each particle, Å.
+    """
+
+    micrograph: Micrograph
+    shape: tuple[int, int]
+    diameter: float
+    xy: Array
+    angles: Array
+    defocus_offset: Array
+
+
+def run(options: SimulateOptions) -> None:
+    """Write the project and say where it is. See :func:`write_project` for the errors."""
+    truths = write_project(options)
+    count = sum(len(truth.xy) for truth in truths)
+    _log.info("%s: %d micrographs with %d particles", options.o, len(truths), count)
+
+
+def write_project(options: SimulateOptions) -> list[Truth]:
+    """Simulate micrographs and write them with their truth as a RELION project.
+
+    The same options give the same bytes. Micrograph number n does not depend on how many are asked for. A folder that
+    an earlier simulation wrote is overwritten; its pipeline, if RELION has run there, stays.
+
+    Parameters
+    ----------
+    options : SimulateOptions
+
+    Returns
+    -------
+    list of Truth
+        One per micrograph.
+
+    Raises
+    ------
+    InputError
+        An option has an impossible value, the structure cannot be read or does not fit, or the folder holds
+        something else.
+    """
+    settings = settings_of(options)
+    project = Path(options.o)
+    structure = load_structure(
+        options.structure, options.pixel_size, options.diameter, np.random.default_rng([options.seed, 0])
+    )
+    _check_fit(options, settings, structure)
+    _make_folders(project)
+    projector = Projector(structure.potential)
+    truths = []
+    for number in range(1, options.micrographs + 1):
+        made = simulate_micrograph(structure, settings, np.random.default_rng([options.seed, number]), projector)
+        truth = Truth(
+            Micrograph(f"{MICROGRAPHS_DIR}/mic{number:04d}.mrc", options.pixel_size, 1, made.ctf),
+            settings.shape, structure.diameter, made.xy, made.angles, made.defocus_offset,
+        )  # fmt: skip
+        _write_micrograph(project, truth, made)
+        truths.append(truth)
+        _log.info("%s: %d particles", truth.micrograph.name, len(truth.xy))
+    write_mrc(project / TRUTH_DIR / "structure.mrc", structure.potential, options.pixel_size)
+    _write_lists(project, truths)
+    _write_readme(project, options, structure)
+    return truths
+
+
+def settings_of(options: SimulateOptions) -> MicrographSettings:
+    """Conditions of the session in the units of the simulation.
+
+    Raises
+    ------
+    InputError
+        --size or --defocus cannot be understood or lies outside of what is allowed.
+    """
+    low, high = parse_defocus(options.defocus)
+    return MicrographSettings(
+        shape=parse_size(options.size),
+        pixel_size=options.pixel_size,
+        particles=options.particles,
+        contaminants=options.contaminants,
+        thickness=options.thickness,
+        defocus=(low * 1e4, high * 1e4),
+        voltage=options.voltage,
+        spherical_aberration=options.spherical_aberration,
+        amplitude_contrast=options.amplitude_contrast,
+        dose=options.dose,
+    )
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """Rows and columns of "COLUMNSxROWS".
+
+    Raises
+    ------
+    InputError
+        Not of that form, or a side is too small or too large.
+    """
+    match = re.fullmatch(r"\s*(\d{1,6})\s*[xX×]\s*(\d{1,6})\s*", text)
+    sides = (int(match[2]), int(match[1])) if match else (0, 0)
+    if not all(SMALLEST_SIDE <= side <= LARGEST_SIDE for side in sides):
+        raise InputError(
+            f"--size {text}: must be columns x rows, such as 1024x1024, each from {SMALLEST_SIDE} to {LARGEST_SIDE} px"
+        )
+    return sides
+
+
+def parse_defocus(text: str) -> tuple[float, float]:
+    """Lowest and highest underfocus in µm of "A-B" or "A".
+
+    Raises
+    ------
+    InputError
+        Not of that form, or outside of what is allowed.
+    """
+    match = re.fullmatch(r"\s*(\d+\.?\d*|\.\d+)\s*(?:-\s*(\d+\.?\d*|\.\d+)\s*)?", text)
+    low, high = (float(match[1]), float(match[2] or match[1])) if match else (0.0, 0.0)
+    if not LOWEST_DEFOCUS <= low <= high <= HIGHEST_DEFOCUS:
+        raise InputError(
+            f"--defocus {text}: must be an underfocus such as 1.5 or a rising range such as 0.8-2.5, from "
+            f"{LOWEST_DEFOCUS:g} to {HIGHEST_DEFOCUS:g} µm"
+        )
+    return low, high
+
+
+def _check_fit(options: SimulateOptions, settings: MicrographSettings, structure: Structure) -> None:
+    pixels = structure.diameter / options.pixel_size
+    if pixels < 4:
+        raise InputError(
+            f"--pixel-size {options.pixel_size:g}: a particle of {structure.diameter:.0f} Å would be {pixels:.1f} px "
+            "wide; at least 4 px are needed"
+        )
+    if pixels > min(settings.shape):
+        raise InputError(
+            f"--structure {options.structure}: its diameter of {structure.diameter:.0f} Å is {pixels:.0f} px, more "
+            f"than --size {options.size} holds; use larger micrographs or a larger --pixel-size"
+        )
+    most = capacity(settings.shape, options.pixel_size, structure.diameter)
+    if options.particles > most:
+        raise InputError(
+            f"--particles {options.particles}: at most {most} particles of {structure.diameter:.0f} Å fit into "
+            f"--size {options.size} at {options.pixel_size:g} Å/px"
+        )
+
+
+def _make_folders(project: Path) -> None:
+    """Create the project, or clear what an earlier simulation wrote there."""
+    try:
+        if project.exists() and any(project.iterdir()):
+            readme = project / README
+            if not (readme.is_file() and readme.read_text(encoding="utf-8").startswith(FIRST_LINE)):
+                raise InputError(f"--o {project}: the folder holds something else; name a new or an empty folder")
+            for pattern in (f"{MICROGRAPHS_DIR}/mic*.mrc", f"{TRUTH_DIR}/{MICROGRAPHS_DIR}/mic*"):
+                for old in project.glob(pattern):
+                    old.unlink()
+        (project / MICROGRAPHS_DIR).mkdir(parents=True, exist_ok=True)
+        (project / TRUTH_DIR / MICROGRAPHS_DIR).mkdir(parents=True, exist_ok=True)
+        # Left by a run that was stopped, a folder without this line could not be written again.
+        (project / README).write_text(f"{FIRST_LINE}\n", encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"--o {project}: cannot be written ({error.strerror}); name another folder") from error
+
+
+def write_mrc(path: Path, data: NDArray[Any], pixel_size: float) -> None:
+    """Write an MRC file whose bytes depend on the data alone (the library would write the time into the header)."""
+    import mrcfile
+
+    with atomic_path(path) as temporary, mrcfile.new(temporary, overwrite=True) as mrc:
+        mrc.set_data(data)
+        mrc.voxel_size = pixel_size
+        mrc.header.label[0] = b"relion_ext_picker simulate"
+
+
+def _truth_file(truth: Truth) -> Path:
+    return Path(TRUTH_DIR) / coordinate_path(truth.micrograph.name, SUFFIX)
+
+
+def _write_micrograph(project: Path, truth: Truth, made: SimulatedMicrograph) -> None:
+    pixel_size = truth.micrograph.pixel_size
+    write_mrc(project / truth.micrograph.name, made.image, pixel_size)
+    file = project / _truth_file(truth)
+    mask = file.with_name(file.name.replace(f"_{SUFFIX}.star", "_contaminants.mrc"))
+    write_mrc(mask, made.contaminated.astype(np.int8), pixel_size)
+    write_table(file, "", _places(truth))
+
+
+def _places(truth: Truth) -> dict[str, Sequence[Any]]:
+    """Columns of a coordinate file, which RELION's Extract carries into the particles it cuts."""
+    count = len(truth.xy)
+    values: Mapping[str, Sequence[Any]] = {
+        labels.COORDINATE_X: truth.xy[:, 0].tolist(),
+        labels.COORDINATE_Y: truth.xy[:, 1].tolist(),
+        labels.CLASS_NUMBER: [0] * count,
+        labels.ANGLE_PSI: truth.angles[:, 2].tolist(),
+        labels.FIGURE_OF_MERIT: [1.0] * count,
+    }
+    columns = {name: values[name] for name in labels.COORDINATE_COLUMNS}
+    columns[labels.ANGLE_ROT] = truth.angles[:, 0].tolist()
+    columns[labels.ANGLE_TILT] = truth.angles[:, 1].tolist()
+    return columns
+
+
+def _write_lists(project: Path, truths: Sequence[Truth]) -> None:
+    """The files that name all micrographs and particles."""
+    micrographs = [truth.micrograph for truth in truths]
+    write_micrographs(project / MICROGRAPHS_STAR, micrographs)
+    pairs = [(truth.micrograph.name, _truth_file(truth).as_posix()) for truth in truths]
+    write_coordinate_nodes(project / TRUTH_DIR, pairs, MICROGRAPHS_STAR, SUFFIX)
+    particles: dict[str, list[Any]] = {}
+    for truth in truths:
+        columns: dict[str, Sequence[Any]] = {labels.MICROGRAPH_NAME: [truth.micrograph.name] * len(truth.xy)}
+        columns |= _places(truth)
+        ctf, offset = truth.micrograph.ctf, truth.defocus_offset.astype(np.float64)
+        assert ctf is not None
+        columns[labels.DEFOCUS_U] = (ctf.defocus_u + offset).tolist()
+        columns[labels.DEFOCUS_V] = (ctf.defocus_v + offset).tolist()
+        columns[labels.DEFOCUS_ANGLE] = [ctf.defocus_angle] * len(truth.xy)
+        columns[labels.OPTICS_GROUP] = [1] * len(truth.xy)
+        for name, values in columns.items():
+            particles.setdefault(name, []).extend(values)
+    first = micrographs[0]
+    assert first.ctf is not None
+    optics: dict[str, Sequence[Any]] = {
+        labels.OPTICS_GROUP_NAME: ["opticsGroup1"],
+        labels.OPTICS_GROUP: [1],
+        labels.MICROGRAPH_ORIGINAL_PIXEL_SIZE: [first.pixel_size],
+        labels.VOLTAGE: [first.ctf.voltage],
+        labels.SPHERICAL_ABERRATION: [first.ctf.spherical_aberration],
+        labels.AMPLITUDE_CONTRAST: [first.ctf.amplitude_contrast],
+        labels.IMAGE_PIXEL_SIZE: [first.pixel_size],
+    }
+    write_tables(project / PARTICLES_STAR, {labels.OPTICS_TABLE: optics, labels.PARTICLES_TABLE: particles})
+    pipeline = project / "default_pipeline.star"
+    if not pipeline.exists():
+        write_table(pipeline, labels.PIPELINE_TABLE, {labels.JOB_COUNTER: [1]})
+
+
+def _write_readme(project: Path, options: SimulateOptions, structure: Structure) -> None:
+    given = [
+        f"{flag_of(item)} {getattr(options, item.name)}"
+        for item in fields(options)
+        if item.name not in ("o", "j") and getattr(options, item.name) != item.default
+    ]
+    contents = {
+        MICROGRAPHS_STAR: "the micrographs with their true CTF: import it, or give it to a job",
+        f"{TRUTH_DIR}/coords_suffix_{SUFFIX}.star": "true coordinates for RELION 3.1",
+        f"{TRUTH_DIR}/{SUFFIX}.star": "true coordinates for RELION 4 and 5",
+        f"{TRUTH_DIR}/{MICROGRAPHS_DIR}/*_{SUFFIX}.star": "true coordinates and orientations of each micrograph",
+        f"{TRUTH_DIR}/{MICROGRAPHS_DIR}/*_contaminants.mrc": "1 where ice, carbon or an aggregate lies",
+        f"{TRUTH_DIR}/structure.mrc": "the particle: electrostatic potential above that of ice, V",
+        PARTICLES_STAR: "all particles: coordinates, orientations, and the defocus at their depth",
+    }
+    listing = "\n".join(f"{name:<42}{text}" for name, text in contents.items())
+    kind = "built-in shape" if options.structure in STRUCTURES else "from file"
+    text = f"""{FIRST_LINE}
+
+A RELION project written by
+    relion_ext_picker simulate --o FOLDER {" ".join(given)}
+
+Particle: {structure.name} ({kind}), {structure.diameter:.0f} Å in diameter; {options.pixel_size:g} Å/px
+
+{listing}
+
+Coordinates are px of the micrograph, 0-based, x to the right and y in file order; particle centres lie on whole px.
+Orientations are RELION's rot, tilt and psi of structure.mrc. Particles are dark.
+"""
+    (project / README).write_text(text, encoding="utf-8")
