@@ -30,4 +30,5 @@ def standardise(image: Array, clip: float = CLIP) -> Array:
     spread = (high - low) / 1.349
     if not spread > 0:
         return np.zeros(image.shape, np.float32)
-    return np.clip((image - np.float32(middle)) / np.float32(spread), -clip, clip).astype(np.float32, copy=False)
+    scaled = (image - np.float32(middle)) / np.float32(spread)
+    return np.asarray(np.clip(scaled, -clip, clip), np.float32)

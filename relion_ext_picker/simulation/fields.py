@@ -163,8 +163,8 @@ class FieldGenerator:
         if rng.random() < 0.1:
             middle = rng.uniform(0, size - 1, 2)
             if not len(xy) or np.min(np.hypot(*(xy - middle).T)) > 1.5 * diameter:
-                places = middle + rng.normal(0, rng.uniform(0.3, 0.6) * diameter, (int(rng.integers(6, 20)), 2))
-                out += self._project(cloud, diameter, places.astype(np.float32), size)
+                clump = middle + rng.normal(0, rng.uniform(0.3, 0.6) * diameter, (int(rng.integers(6, 20)), 2))
+                out += self._project(cloud, diameter, clump.astype(np.float32), size)
         return out
 
     def _record(self, signal: Array, dirt: Array, xy: Array, diameter: float) -> tuple[Array, float]:
@@ -191,7 +191,7 @@ class FieldGenerator:
         image = soiled / np.sqrt(power) * np.sqrt(snr) + noise
         image += self._background(size) * rng.uniform(0, 1) ** 2 * 2.0
         if rng.random() < 0.12:  # a denoised or low-passed micrograph
-            image = ndimage.gaussian_filter(image, rng.uniform(0.5, 2.0))
+            image = np.asarray(ndimage.gaussian_filter(image, rng.uniform(0.5, 2.0)), np.float32)
         return np.asarray(image, np.float32), snr
 
     def _discs(self, xy: Array, diameter: float, size: int) -> NDArray[np.bool_]:

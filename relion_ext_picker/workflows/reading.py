@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,7 +53,7 @@ def request_of(options: PickOptions) -> Request:
 
 def prepared(
     picker: Picker, micrographs: Sequence[Micrograph], request: Request
-) -> Iterator[Prepared | MicrographSummary]:
+) -> Generator[Prepared | MicrographSummary, None, None]:
     """Micrographs in order, read and prepared ahead in a thread; the summary of a failure for one that cannot be."""
 
     def prepare(micrograph: Micrograph) -> Prepared | MicrographSummary:

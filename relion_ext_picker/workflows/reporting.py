@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 
+import numpy as np
+
 from relion_ext_picker.errors import PickerError
 from relion_ext_picker.io.mrc import read_micrograph
 from relion_ext_picker.options import PickOptions, default_of, info_of
@@ -30,7 +32,8 @@ def write_job_report(
 ) -> None:
     """logfile.pdf, with overlays of the best, the median and the worst micrograph."""
     entries = [record.entries[item.name] for item in summaries if not item.failed]
-    scores = [record.entries[item.name].score if not item.failed else [] for item in summaries]
+    none = np.zeros(0, np.float32)
+    scores = [record.entries[item.name].score if not item.failed else none for item in summaries]
     heading = Heading(f"{job.prefix.rstrip('/')}: {options.mode} picks", _settings_text(options, threshold), threshold)
     overlays = [shown for place, entry in _exemplars(entries) if (shown := _overlay(place, entry, options)) is not None]
     job.write("logfile.pdf", lambda path: write_report(path, summaries, scores, overlays, heading))

@@ -87,13 +87,13 @@ def _train(job: JobDirectory, options: TrainOptions) -> None:
     if not options.scratch:
         _tell("before", start, data)
     picker = _trained(job, start, data, options)
-    before_threshold = _validate(picker, data, 0.0)
-    threshold = float(np.clip(before_threshold.best_threshold, 0.05, 0.95))
+    everything = _validate(picker, data, 0.0)
+    threshold = float(np.clip(everything.best_threshold or 0.5, 0.05, 0.95))
     picker.card = replace(picker.card, threshold=round(threshold, 3))
     final = _tell("after", picker, data)
     scores = {
         "precision": final.precision, "recall": final.recall, "f1": final.f1,
-        "average_precision": before_threshold.ap, "matching_radius_in_diameters": HIT,
+        "average_precision": everything.ap or 0.0, "matching_radius_in_diameters": HIT,
     }  # fmt: skip
     scores = {name: round(float(value), 4) for name, value in scores.items()}
     provenance = {
@@ -209,7 +209,7 @@ def _validate(picker: DefaultPicker, data: Data, threshold: float) -> Scores:
 def _tell(when: str, picker: DefaultPicker, data: Data) -> Scores:
     scores = _validate(picker, data, picker.card.threshold)
     _log.info(
-        "%s training, on what is held out: precision %.3f, recall %.3f, F1 %.3f (threshold %.3f, within %.1f diameters)",
+        "%s training, held out: precision %.3f, recall %.3f, F1 %.3f (threshold %.3f, within %.1f diameters)",
         when, scores.precision, scores.recall, scores.f1, picker.card.threshold, HIT,
     )  # fmt: skip
     return scores

@@ -54,6 +54,7 @@ class Proposer(nn.Module):
             self.up.append(nn.Sequential(_conv(fine, fine), _conv(fine, fine)))
             fine = coarse
         self.head = nn.Conv2d(first, 1, 3, padding=1)
+        assert self.head.bias is not None
         nn.init.constant_(self.head.bias, -4.0)  # particles are rare: start near the prior
 
     def forward(self, image: Tensor) -> Tensor:
