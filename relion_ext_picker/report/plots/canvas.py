@@ -134,9 +134,14 @@ def style(axes: Axes, title: str, x: str, y: str, counts: bool = True) -> None:
     axes.tick_params(color=MUTED, labelcolor=INK)
     axes.grid(axis="y", color=LINE, lw=0.6)
     axes.set_axisbelow(True)
-    axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10] if counts else [1, 2, 2.5, 5, 10], integer=counts))
+    axes.yaxis.set_major_locator(whole_numbers(6) if counts else MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]))
     if counts:
         axes.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+
+
+def whole_numbers(most: int) -> MaxNLocator:
+    """At most `most` ticks, never at fractions, even where the axis spans less than two whole numbers."""
+    return MaxNLocator(most, steps=[1, 2, 5, 10], integer=True, min_n_ticks=1)
 
 
 def nothing(axes: Axes, text: str) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, StrMethodFormatter
+from matplotlib.ticker import StrMethodFormatter
 from numpy.typing import NDArray
 
 from relion_ext_picker.report.plots.canvas import (
@@ -23,6 +23,7 @@ from relion_ext_picker.report.plots.canvas import (
     nothing,
     page,
     style,
+    whole_numbers,
     write,
 )
 from relion_ext_picker.report.statistics import Values, running_median
@@ -109,17 +110,19 @@ def counts_page(picks: Values, footer: str) -> Figure:
         edges = np.arange(low, high + width + 1, width) - 0.5
         _bars(axes, np.histogram(known, edges)[0], edges)
         _vertical(axes, float(np.median(known)), f"median {np.median(known):g}", INK)
-        room = max(1.0, 0.02 * (high - low))
+        room = max(3.0, 0.02 * (high - low))
         axes.set_xlim(edges[0] - room, edges[-1] + room)
-        axes.xaxis.set_major_locator(MaxNLocator(12, steps=[1, 2, 5, 10], integer=True))
+        axes.xaxis.set_major_locator(whole_numbers(12))
     else:
         nothing(axes, "No micrograph was finished")
     below = figure.add_axes((LEFT, LOWER, WIDE, HIGH))
     _in_order(below, picks, "Do they change over the session?", "Picks", counts=True)
     failed = np.flatnonzero(~np.isfinite(picks)) + 1
     if len(failed) and len(known):
-        below.plot(failed, np.zeros(len(failed)), ls="", marker="^", ms=5, mew=0, color=VERMILLION, clip_on=False,
-                   label=f"failed ({len(failed):,})", rasterized=len(failed) > MANY, zorder=5)  # fmt: skip
+        below.plot(
+            failed, np.full(len(failed), 0.025), transform=below.get_xaxis_transform(), ls="", marker="^", ms=5, mew=0,
+            color=VERMILLION, label=f"failed ({len(failed):,})", rasterized=len(failed) > MANY, zorder=5,
+        )  # fmt: skip
     _key(below)
     return figure
 
@@ -214,5 +217,5 @@ def _in_order(axes: Axes, values: Values, title: str, y: str, counts: bool) -> N
     axes.set_ylim(0 if counts else low - room, high + room)
     side = max(0.5, 0.01 * len(values))
     axes.set_xlim(1 - side, len(values) + side)
-    axes.xaxis.set_major_locator(MaxNLocator(12, steps=[1, 2, 5, 10], integer=True))
+    axes.xaxis.set_major_locator(whole_numbers(12))
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))

@@ -57,7 +57,7 @@ def overlay_page(overlay: Overlay, limits: tuple[float, float], rule: str, foote
     for index, (name, value) in enumerate(_facts(overlay)):
         write(figure, (side, 0.861 - 0.03 * index), name, 0.08, color=MUTED)
         write(figure, (side + 0.09, 0.861 - 0.03 * index), value, room - 0.09)
-    inner = (side + 0.03, room - 0.03)
+    inner = (side + 0.03, room - 0.04)
     histogram = figure.add_axes((inner[0], 0.44, inner[1], 0.2))
     style(histogram, "", "", "Picks")
     counts, edges = np.histogram(overlay.score[np.isfinite(overlay.score)], bins=30, range=limits)
@@ -120,10 +120,11 @@ def overlay_figure(overlay: Overlay, limits: tuple[float, float], missed: Array 
 def _draw_overlay(axes: Axes, overlay: Overlay, limits: tuple[float, float]) -> None:
     """The picture with row 0 on top, as RELION's viewer has it, circles and a scale bar."""
     height, width = overlay.image.shape
-    greys = matplotlib.colormaps["gray"].resampled(64)  # as many as an eye can tell here; packs to half the bytes
-    axes.imshow(overlay.image, cmap=greys, vmin=0, vmax=1, origin="upper", interpolation="bilinear", aspect="auto")
+    greys = matplotlib.colormaps["gray"].resampled(16)  # 4 bit per px; noise hides the steps
+    axes.imshow(overlay.image, cmap=greys, vmin=0, vmax=1, origin="upper", interpolation="bilinear", aspect="auto",
+                interpolation_stage="data")  # fmt: skip
     axes.set(xticks=[], yticks=[], xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))
-    axes.spines[:].set_visible(False)
+    axes.spines[:].set(color=MUTED, linewidth=0.6)
     _circles(axes, overlay.xy, overlay.radius, edgecolors="black", linewidths=2.2, alpha=0.45)
     order = np.argsort(overlay.score, kind="stable")  # the best on top
     colours = scale(limits).to_rgba(overlay.score[order])
