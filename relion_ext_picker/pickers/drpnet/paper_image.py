@@ -153,7 +153,7 @@ def to_unit(image: Array, low: float, high: float) -> Array:
     """
     if low < 0:
         low, high = (float(v) for v in np.percentile(image, (0.1, 99.9)))
-        return np.clip((image - low) / max(high - low, 1e-30), 0, 1).astype(np.float32)
+        return np.asarray(np.clip((image - low) / max(high - low, 1e-30), 0, 1), np.float32)
     if high > 65025:
         return ((image - low) / (high - low)).astype(np.float32) if high > low else np.full_like(image, GREY)
     return (image / (65025.0 if high > 255 else 255.0)).astype(np.float32)
@@ -164,7 +164,7 @@ def stretch(image: Array) -> Array:
     low, high = (float(v) for v in np.percentile(image, (1, 99)))
     if not high - low > 1e-6 * max(abs(low), abs(high), 1e-30):
         return np.full_like(image, GREY)
-    return np.clip((image - low) / (high - low), 0, 1).astype(np.float32)
+    return np.asarray(np.clip((image - low) / (high - low), 0, 1), np.float32)
 
 
 def flatten(image: Array, sigma: float = FLATTENING) -> Array:
@@ -178,8 +178,7 @@ def flatten(image: Array, sigma: float = FLATTENING) -> Array:
     sigmas = (sigma * small[0] / h, sigma * small[1] / w)
     smooth = ndimage.gaussian_filter(blocks, sigmas, mode="nearest", truncate=3.0)
     local = functional.interpolate(_tensor(smooth)[None, None], size=(h, w), mode="bilinear")[0, 0].numpy()
-    flat: Array = image - local + local.mean(dtype=np.float64).astype(np.float32)
-    return flat
+    return np.asarray(image - local + np.float32(local.mean(dtype=np.float64)), np.float32)
 
 
 def preprocess(image: Array, scale: int, *, complement: bool = False) -> Array:
@@ -191,7 +190,8 @@ def preprocess(image: Array, scale: int, *, complement: bool = False) -> Array:
     scale : int
         Reduction in size.
     complement : bool
-        Swap dark and bright at the end.
+        Swap dark and bright, for particles that are bright. (The authors do so at the end, which leaves the image
+        darker than what the first network learned; here it is done before the grey level is set.)
 
     Returns
     -------
@@ -206,13 +206,13 @@ def preprocess(image: Array, scale: int, *, complement: bool = False) -> Array:
         low, high = float(finite.min()), float(finite.max())
         image = np.nan_to_num(image, nan=float(np.median(finite)), posinf=high, neginf=low)
     unit = to_unit(shrink(image, scale), low, high)
-    grey = np.round(255 * stretch(ndimage.gaussian_filter(unit, SMOOTHING, mode="nearest")))
+    stretched = stretch(ndimage.gaussian_filter(unit, SMOOTHING, mode="nearest"))
+    grey = np.round(255 * (1 - stretched if complement else stretched))
     mean = float(grey.mean(dtype=np.float64)) / 255
     if not GREY_RANGE[0] <= mean <= GREY_RANGE[1]:
         grey = np.clip(grey + np.round(255 * (GREY - mean)), 0, 255)
     flat = np.clip(np.round(flatten(grey)), 0, 255)
-    levels: Array = (255 - flat if complement else flat) / np.float32(255)
-    return levels
+    return np.asarray(flat / 255, np.float32)
 
 
 def frame_of(image: Array, diameter: float, box_per_diameter: float, *, complement: bool = False) -> PaperFrame:

@@ -29,9 +29,12 @@ class Fcrn(nn.Module):
         self.conv4 = nn.Conv2d(32, 32, (7, 1), padding=(3, 0))
         self.conv5 = nn.Conv2d(32, 1, 3, padding=1)
 
-    def reset(self, generator: torch.Generator) -> None:
-        """Draw new weights: N(0, 0.01), biases 0."""
+    def reset(self, generator: torch.Generator, *, literal: bool = False) -> None:
+        """Draw new weights: He's, or N(0, 0.01) as the authors' software; biases 0."""
         _draw(self, generator)
+        if not literal:
+            for layer in (self.conv1, self.conv2, self.conv3, self.conv4, self.conv5):
+                nn.init.kaiming_normal_(layer.weight, nonlinearity="relu", generator=generator)
 
     def forward(self, image: Tensor) -> Tensor:
         """(b, 1, h, w) image 0..1 -> (b, 1, h, w) response."""
@@ -96,7 +99,7 @@ class ParticleClassifier(nn.Module):
     @torch.inference_mode()
     def probability(self, patches: Tensor, batch: int = 32) -> Tensor:
         """Probability of being a particle, shape (b,), of patches (b, 64, 64); in evaluation mode."""
-        parts = [torch.softmax(self(part), 1)[:, 1] for part in patches.split(batch)]
+        parts = [torch.softmax(self(part), 1)[:, 1] for part in torch.split(patches, batch)]
         return torch.cat(parts) if parts else torch.zeros(0)
 
 

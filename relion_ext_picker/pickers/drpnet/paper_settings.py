@@ -86,9 +86,9 @@ class PaperSettings:
         return min(0.5, 1.0 - self.cutoff)
 
 
-# The text states detection levels per data set; those of EMPIAR-10017 are the ones of its benchmark against manual picks,
-# and are taken as the general values. It states no probability cutoff (so: the more probable class), no percentiles (so:
-# the fallback of the code for training) and no screen of the result.
+# The text states detection levels per data set; those of EMPIAR-10017 are the ones of its benchmark against manual
+# picks, and are taken as the general values. It states no probability cutoff (so: the more probable class), no
+# percentiles (so: the fallback of the code for training) and no screen of the result.
 PAPER = PaperSettings(
     detect=Detection(7, 7, 2),
     positives=Detection(16, 7.5, 3),
@@ -134,7 +134,7 @@ SETTINGS: dict[str, PaperSettings] = {
 
 @dataclass(frozen=True)
 class FcrnTraining:
-    """How the first network is trained; the defaults are the authors'.
+    """How the first network is trained; the defaults are the authors' but for `background`, `drop` and `literal_init`.
 
     Attributes
     ----------
@@ -149,6 +149,14 @@ class FcrnTraining:
         carbon or plain background responds to all of them.
     plain_labels : bool
         Distance transform as the text says, instead of its square, clipped, as the code does.
+    drop : float
+        Share of the steps after which the learning rate falls to a tenth. (The authors' drop is set so that it never
+        comes.)
+    literal_init : bool
+        First weights N(0, 0.01) as in the authors' software. On simulated fields such a network still answers with one
+        number after 1600 steps, whereas He's first weights learn at once.
+    low_precision : bool
+        Compute in bfloat16 where that is possible; for devices on which it is fast.
     """
 
     learning_rate: float = 1e-3
@@ -157,6 +165,9 @@ class FcrnTraining:
     patch: int = 64
     background: float = 0.25
     plain_labels: bool = False
+    drop: float = 0.8
+    literal_init: bool = False
+    low_precision: bool = False
 
 
 @dataclass(frozen=True)
