@@ -112,7 +112,7 @@ def overlay_figure(overlay: Overlay, limits: tuple[float, float], missed: Array 
     finish_bar(figure.colorbar(scale(limits), cax=figure.add_axes(bar_at)), "Score of a pick")
     FigureCanvasAgg(figure)
     write(figure, (0.15 / total[0], 1 - 0.3 / total[1]), overlay.title, across / total[0], fontsize=11, weight="bold")
-    figure.legend(handles=handles, loc="lower left", bbox_to_anchor=(0.1 / total[0], 0.02), ncols=3, frameon=False,
+    figure.legend(handles=handles, loc="lower left", bbox_to_anchor=(0.1 / total[0], 0.08 / total[1]), ncols=3, frameon=False,
                   borderaxespad=0.3, handletextpad=0.3, columnspacing=2.0)  # fmt: skip
     return figure
 
@@ -149,7 +149,7 @@ def _scale_bar(axes: Axes, overlay: Overlay) -> None:
     goal = 0.2 * width * overlay.pixel_size
     power = 10.0 ** math.floor(math.log10(goal))
     length = max(step for step in (1, 2, 5) if step * power <= goal) * power
-    pixels, unit = length / overlay.pixel_size, 0.01 * height
+    pixels, unit = length / overlay.pixel_size, 0.01 * min(height, width)
     patch = (1.5 * unit, height - 7.5 * unit)
     axes.add_patch(Rectangle(patch, pixels + 3 * unit, 6 * unit, fc="black", alpha=0.6, lw=0))
     axes.add_patch(Rectangle((3 * unit, height - 3.2 * unit), pixels, 0.8 * unit, fc="white", lw=0))
