@@ -112,7 +112,8 @@ def overlay_figure(overlay: Overlay, limits: tuple[float, float], missed: Array 
     finish_bar(figure.colorbar(scale(limits), cax=figure.add_axes(bar_at)), "Score of a pick")
     FigureCanvasAgg(figure)
     write(figure, (0.15 / total[0], 1 - 0.3 / total[1]), overlay.title, across / total[0], fontsize=11, weight="bold")
-    figure.legend(handles=handles, loc="lower left", bbox_to_anchor=(0.1 / total[0], 0.08 / total[1]), ncols=3, frameon=False,
+    corner = (0.1 / total[0], 0.08 / total[1])
+    figure.legend(handles=handles, loc="lower left", bbox_to_anchor=corner, ncols=3, frameon=False,
                   borderaxespad=0.3, handletextpad=0.3, columnspacing=2.0)  # fmt: skip
     return figure
 
