@@ -13,13 +13,14 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 class Terminated(SystemExit):
-    """The program was told to stop by a signal; `code` is 128 plus its number, as shells count.
+    """The program was told to stop by a signal; `status` is 128 plus its number, as shells count.
 
     Not an ``Exception``, so that code which goes on after a bad micrograph does not go on after this.
     """
 
     def __init__(self, number: int) -> None:
-        super().__init__(128 + number)
+        self.status = 128 + number
+        super().__init__(self.status)
         self.signal = signal.Signals(number)
 
     def __str__(self) -> str:

@@ -109,7 +109,7 @@ def _cell(value: Any) -> str:
 def _quoted(text: str) -> str:
     if "\n" in text or "\r" in text or ('"' in text and "'" in text):
         raise InputError(f"{text!r} cannot be written in a STAR file: it has line ends or both kinds of quotes in it")
-    plain = text and not re.search(r"\s", text) and text[0] not in "_#\"'" and not text.startswith(("data_", "loop_"))
+    plain = text and not re.search(r"[\s\"']", text) and not text.startswith(("_", "#", "data_", "loop_"))
     if plain:
         return text
     return f"'{text}'" if '"' in text else f'"{text}"'
