@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 Batch = tuple[Tensor, ...]
-Progress = Callable[[str], None]
+Progress = Callable[[str, nn.Module], None]
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ def fit(
     schedule : Schedule
     device : torch.device
     progress : callable
-        Takes one line of text. It may raise, to stop the training.
+        Takes one line of text and the average so far, which it may save. It may raise, to stop the training.
 
     Returns
     -------
@@ -105,7 +105,7 @@ def fit(
         running += (float(value.detach()) - running) * max(0.01, 1 / (step + 1))
         if (step + 1) % schedule.report == 0 or step + 1 == schedule.steps:
             pace = (time.perf_counter() - start) / (step + 1)
-            progress(f"step {step + 1}/{schedule.steps}: loss {running:.5f}, {pace:.2f} s per step")
+            progress(f"step {step + 1}/{schedule.steps}: loss {running:.5f}, {pace:.2f} s per step", averaged)
     return averaged.eval()
 
 

@@ -31,6 +31,7 @@ from relion_ext_picker.workflows.labelled import read_labelled
 from relion_ext_picker.workflows.models import choose_device, load_picker
 
 MODEL = "model.safetensors"
+CHECKPOINT = "checkpoint.safetensors"  # what there was at the last progress line; a usable model
 VALIDATION_FIELDS = 300
 VALIDATION_SIDE = 256
 VALIDATION_SEED = 987_654
@@ -104,6 +105,7 @@ def _train(job: JobDirectory, options: TrainOptions) -> None:
     }  # fmt: skip
     card = replace(picker.card, provenance=provenance)
     job.write(MODEL, lambda path: save_model(path, card, picker.state()))
+    (job.path / CHECKPOINT).unlink(missing_ok=True)
     text = json.dumps({"threshold": card.threshold, **provenance}, indent=1) + "\n"
     job.write("training.json", lambda path: path.write_text(text, encoding="utf-8"))
     job.declare(MODEL, "model")
@@ -157,22 +159,27 @@ def _from_coordinates(options: TrainOptions, picker: DefaultPicker) -> Data:
 def _trained(job: JobDirectory, start: DefaultPicker, data: Data, options: TrainOptions) -> DefaultPicker:
     """Train the stages asked for, the second on what the first then proposes."""
 
-    def progress(name: str) -> Callable[[str], None]:
-        def tell(line: str) -> None:
-            job.check_abort()
+    device = start.device
+    networks = start.state()
+
+    def progress(name: str, stage: str) -> Callable[[str, nn.Module], None]:
+        def tell(line: str, network: nn.Module) -> None:
             _log.info("%s: %s", name, line)
+            state = {**networks, stage: network.state_dict()}
+            job.write(CHECKPOINT, lambda path: save_model(path, start.card, state))
+            job.check_abort()
 
         return tell
 
-    device = start.device
-    networks = start.state()
+    ahead = options.j > 1  # one of the threads makes patches while the others train
+    torch.set_num_threads(max(1, options.j - ahead))
     if options.stage in ("both", "proposer"):
         proposer = start.network("proposer")
         batches = patch_batches(
             data.source, options.seed, REFERENCE_DIAMETER, options.batch, workers=int(options.j > 1)
         )
         schedule = Schedule(options.steps, options.learning_rate, report=max(1, min(100, options.steps // 10)))
-        fitted = fit(proposer, batches, proposer_loss, schedule, device, progress("first network"))
+        fitted = fit(proposer, batches, proposer_loss, schedule, device, progress("first network", "proposer"))
         networks["proposer"] = fitted.state_dict()
         start = DefaultPicker(start.card, networks, device, views=1)
     if options.stage in ("both", "classifier"):
@@ -181,7 +188,9 @@ def _trained(job: JobDirectory, start: DefaultPicker, data: Data, options: Train
         found = candidate_batches(start, draw, options.seed, 4 * options.batch)
         rate = 0.5 * options.learning_rate
         schedule = Schedule(options.classifier_steps, rate, report=max(1, min(100, options.classifier_steps // 10)))
-        fitted = fit(verifier, _aborting(found, job), verifier_loss, schedule, device, progress("second network"))
+        fitted = fit(
+            verifier, _aborting(found, job), verifier_loss, schedule, device, progress("second network", "classifier")
+        )
         networks["classifier"] = fitted.state_dict()
     return DefaultPicker(start.card, networks, device, views=1)
 

@@ -58,7 +58,7 @@ def adapt_verifier(
     progress(f"second network: {count} examples of each kind")
     kept = [part[rng.choice(len(part), count, replace=False)] for part in (positives, negatives)]
     torch.manual_seed(seed)
-    return fit(network, _batches(kept[0], kept[1], rng), _loss, SCHEDULE, device, progress)
+    return fit(network, _batches(kept[0], kept[1], rng), _loss, SCHEDULE, device, lambda line, _: progress(line))
 
 
 def _batches(positives: Array, negatives: Array, rng: np.random.Generator) -> Iterator[Batch]:
