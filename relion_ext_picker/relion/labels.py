@@ -41,6 +41,8 @@ ANGLE_PSI = "rlnAnglePsi"
 FIGURE_OF_MERIT = "rlnAutopickFigureOfMerit"
 IMAGE_NAME = "rlnImageName"
 IMAGE_PIXEL_SIZE = "rlnImagePixelSize"  # Å/px of extracted particles
+IMAGE_SIZE = "rlnImageSize"  # px, side of the box of extracted particles
+IMAGE_DIMENSIONALITY = "rlnImageDimensionality"
 
 COORDINATE_COLUMNS = (COORDINATE_X, COORDINATE_Y, CLASS_NUMBER, ANGLE_PSI, FIGURE_OF_MERIT)
 """Columns of a coordinate file, always these and in this order."""

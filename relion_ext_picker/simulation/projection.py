@@ -66,6 +66,7 @@ class Projector:
         if volume.shape != (side, side, side) or side % 2:
             raise ValueError(f"volume of shape {volume.shape}: an even cube is needed")
         self.side = side
+        self._total = float(volume.sum(dtype=np.float64))
         padded = PADDING * side
         fall_off = np.sinc((np.arange(side) - side // 2) / padded) ** 2
         corrected = volume / (fall_off[:, None, None] * fall_off[None, :, None] * fall_off[None, None, :])
@@ -108,5 +109,7 @@ class Projector:
         sampled = np.where(mirrored, sampled.conj(), sampled)
         plane = np.zeros((len(matrices), side, half + 1), np.complex64)
         plane[:, inside] = sampled
+        # This one frequency lies on the grid for all orientations, so interpolation has not lowered it.
+        plane[:, 0, 0] = self._total
         images = fft.irfft2(plane, s=(side, side))
         return np.asarray(fft.fftshift(images, axes=(1, 2)), np.float32)

@@ -27,6 +27,7 @@ DEFAULT_DIAMETER = 130.0  # Å, of a built-in shape
 # Effective volume of a density smoothed by 4 Å over the volume its atoms displace. Measured on eight atomic models from
 # 210 kDa to 820 kDa, at 2 to 5 Å voxels and 2 to 5 Å blur: 1.5 to 2.2. Soft edges and crevices make it larger than 1.
 LOOSENESS = 1.9
+LARGEST_SIDE = 512  # px; the projection's transform then takes 4 GB
 MARGIN = 1.15  # side of the box over the diameter
 
 # Scattering of the isolated atom at zero angle in Å (Peng et al. 1996, Acta Cryst. A52, 257-276) and mass in Da.
@@ -80,7 +81,7 @@ def load_structure(spec: str, pixel_size: float, diameter: float, rng: np.random
     Raises
     ------
     InputError
-        There is no such shape or file, or the file holds no structure.
+        There is no such shape or file, the file holds no structure, or the box would be too large to compute.
     """
     if spec in SHAPES:
         diameter = diameter or DEFAULT_DIAMETER
@@ -102,11 +103,17 @@ def load_structure(spec: str, pixel_size: float, diameter: float, rng: np.random
 
 def _even_side(diameter: float, pixel_size: float) -> int:
     """Voxels per side of a box that holds a particle and its soft edge."""
-    return 2 * math.ceil(0.5 * (MARGIN * diameter + 6 * SOLVENT_BLUR) / pixel_size) + 4
+    side = 2 * math.ceil(0.5 * (MARGIN * diameter + 6 * SOLVENT_BLUR) / pixel_size) + 4
+    if side > LARGEST_SIDE:
+        raise InputError(
+            f"--pixel-size {pixel_size:g}: a particle of {diameter:.0f} Å needs a box of {side} px and at most "
+            f"{LARGEST_SIDE} are possible; use at least {pixel_size * side / LARGEST_SIDE:.2f} Å/px"
+        )
+    return side
 
 
 @dataclass(frozen=True)
-class _Atoms:
+class Atoms:
     """Positions (n, 3) in Å as x, y, z; integrated potential in V Å³ and displaced volume in Å³, (n,) each."""
 
     xyz: NDArray[np.float64]
@@ -128,7 +135,7 @@ def _from_atoms(path: Path, pixel_size: float) -> Structure:
     return Structure(path.name, potential, pixel_size, diameter)
 
 
-def read_atoms(path: Path) -> _Atoms:
+def read_atoms(path: Path) -> Atoms:
     """Atoms of the first biological assembly of a PDB or mmCIF file.
 
     A file without assembly records is taken as it is; if it has several models that lie apart, as the assembly
@@ -158,20 +165,20 @@ def read_atoms(path: Path) -> _Atoms:
         raise InputError(f"{path}: holds no atoms; give a PDB or mmCIF file with ATOM records")
     if len(parts) > 1 and _is_ensemble(parts):
         parts = parts[:1]
-    return _Atoms(
+    return Atoms(
         np.concatenate([part.xyz for part in parts]),
         np.concatenate([part.potential for part in parts]),
         np.concatenate([part.volume for part in parts]),
     )
 
 
-def _is_ensemble(parts: list[_Atoms]) -> bool:
+def _is_ensemble(parts: list[Atoms]) -> bool:
     """Whether models are versions of one molecule rather than copies that lie beside each other."""
     first, second = parts[0].xyz, parts[1].xyz
     return len(first) == len(second) and float(np.sqrt(((first - second) ** 2).sum(1).mean())) < 8.0
 
 
-def _atoms_of(model: Any, path: Path) -> _Atoms:
+def _atoms_of(model: Any, path: Path) -> Atoms:
     import gemmi
 
     xyz, potential, volume = [], [], []
@@ -190,7 +197,7 @@ def _atoms_of(model: Any, path: Path) -> _Atoms:
                 potential.append(atom.occ * (factor + HYDROGENS[kind] * factor_h))
                 volume.append(atom.occ * (mass + HYDROGENS[kind] * mass_h) * VOLUME_PER_DALTON[kind])
     scale = BONDING * POTENTIAL_PER_FACTOR
-    return _Atoms(np.array(xyz).reshape(-1, 3), scale * np.array(potential), np.array(volume))
+    return Atoms(np.array(xyz).reshape(-1, 3), scale * np.array(potential), np.array(volume))
 
 
 def _stand_in(element: Any, path: Path, residue: Any) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -13,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from relion_ext_picker.errors import InputError
-from relion_ext_picker.options import STRUCTURES, SimulateOptions, flag_of
+from relion_ext_picker.options import SimulateOptions, flag_of
 from relion_ext_picker.relion import labels
 from relion_ext_picker.relion.atomic import atomic_path
 from relion_ext_picker.relion.star import (
@@ -29,8 +30,9 @@ from relion_ext_picker.simulation.micrograph import (
     capacity,
     simulate_micrograph,
 )
+from relion_ext_picker.simulation.procedural import SHAPES
 from relion_ext_picker.simulation.projection import Projector
-from relion_ext_picker.simulation.structures import Structure, load_structure
+from relion_ext_picker.simulation.structures import DEFAULT_DIAMETER, Structure, load_structure
 from relion_ext_picker.types import Array, Micrograph
 
 _log = logging.getLogger(__name__)
@@ -105,10 +107,12 @@ def write_project(options: SimulateOptions) -> list[Truth]:
     """
     settings = settings_of(options)
     project = Path(options.o)
+    if options.structure in SHAPES:
+        _check_fit(options, settings, options.diameter or DEFAULT_DIAMETER)  # before the work of making it
     structure = load_structure(
         options.structure, options.pixel_size, options.diameter, np.random.default_rng([options.seed, 0])
     )
-    _check_fit(options, settings, structure)
+    _check_fit(options, settings, structure.diameter)
     _make_folders(project)
     projector = Projector(structure.potential)
     truths = []
@@ -185,22 +189,22 @@ def parse_defocus(text: str) -> tuple[float, float]:
     return low, high
 
 
-def _check_fit(options: SimulateOptions, settings: MicrographSettings, structure: Structure) -> None:
-    pixels = structure.diameter / options.pixel_size
+def _check_fit(options: SimulateOptions, settings: MicrographSettings, diameter: float) -> None:
+    pixels = diameter / options.pixel_size
     if pixels < 4:
         raise InputError(
-            f"--pixel-size {options.pixel_size:g}: a particle of {structure.diameter:.0f} Å would be {pixels:.1f} px "
+            f"--pixel-size {options.pixel_size:g}: a particle of {diameter:.0f} Å would be {pixels:.1f} px "
             "wide; at least 4 px are needed"
         )
     if pixels > min(settings.shape):
         raise InputError(
-            f"--structure {options.structure}: its diameter of {structure.diameter:.0f} Å is {pixels:.0f} px, more "
+            f"--structure {options.structure}: its diameter of {diameter:.0f} Å is {pixels:.0f} px, more "
             f"than --size {options.size} holds; use larger micrographs or a larger --pixel-size"
         )
-    most = capacity(settings.shape, options.pixel_size, structure.diameter)
+    most = capacity(settings.shape, options.pixel_size, diameter)
     if options.particles > most:
         raise InputError(
-            f"--particles {options.particles}: at most {most} particles of {structure.diameter:.0f} Å fit into "
+            f"--particles {options.particles}: at most {most} particles of {diameter:.0f} Å fit into "
             f"--size {options.size} at {options.pixel_size:g} Å/px"
         )
 
@@ -290,6 +294,9 @@ def _write_lists(project: Path, truths: Sequence[Truth]) -> None:
         labels.SPHERICAL_ABERRATION: [first.ctf.spherical_aberration],
         labels.AMPLITUDE_CONTRAST: [first.ctf.amplitude_contrast],
         labels.IMAGE_PIXEL_SIZE: [first.pixel_size],
+        # Without a box RELION does not extract from this file; the box asked for in the job replaces this one.
+        labels.IMAGE_SIZE: [2 * math.ceil(0.75 * truths[0].diameter / first.pixel_size)],
+        labels.IMAGE_DIMENSIONALITY: [2],
     }
     write_tables(project / PARTICLES_STAR, {labels.OPTICS_TABLE: optics, labels.PARTICLES_TABLE: particles})
     pipeline = project / "default_pipeline.star"
@@ -310,10 +317,10 @@ def _write_readme(project: Path, options: SimulateOptions, structure: Structure)
         f"{TRUTH_DIR}/{MICROGRAPHS_DIR}/*_{SUFFIX}.star": "true coordinates and orientations of each micrograph",
         f"{TRUTH_DIR}/{MICROGRAPHS_DIR}/*_contaminants.mrc": "1 where ice, carbon or an aggregate lies",
         f"{TRUTH_DIR}/structure.mrc": "the particle: electrostatic potential above that of ice, V",
-        PARTICLES_STAR: "all particles: coordinates, orientations, and the defocus at their depth",
+        PARTICLES_STAR: "all particles with the defocus at their depth: give it to Extract as a refined particles file",
     }
     listing = "\n".join(f"{name:<42}{text}" for name, text in contents.items())
-    kind = "built-in shape" if options.structure in STRUCTURES else "from file"
+    kind = "built-in shape" if options.structure in SHAPES else "from file"
     text = f"""{FIRST_LINE}
 
 A RELION project written by
