@@ -46,7 +46,9 @@ def micrograph(
     """Dark discs on a jittered lattice, and their centres (x, y)."""
     rng = np.random.default_rng(seed)
     step = 2.2 * diameter
-    lattice = [(x, y) for y in np.arange(step, shape[0] - step / 2, step) for x in np.arange(step, shape[1] - step / 2, step)]
+    lattice = [
+        (x, y) for y in np.arange(step, shape[0] - step / 2, step) for x in np.arange(step, shape[1] - step / 2, step)
+    ]
     xy = np.array(lattice) + rng.uniform(-0.2, 0.2, (len(lattice), 2)) * diameter
     rows, cols = np.indices(shape, np.float32)
     image = rng.normal(100, noise, shape).astype(np.float32)
@@ -198,7 +200,7 @@ def test_second_network_trained_in_the_job(monkeypatch: pytest.MonkeyPatch) -> N
     assert len(lines) == 1 and "accuracy" in lines[-1]
     assert second.card.threshold == pytest.approx(0.025)
     assert second.card.networks["classifier"]["config"] == {"kernel": 9, "width": 8}
-    assert set(second.networks) == {"proposer", "classifier"} and set(first.networks) == {"proposer"}
+    assert set(second.state()) == {"proposer", "classifier"} and set(first.state()) == {"proposer"}
     image, truth = micrograph((400, 500))
     frame = second.prepare(image, 1.0, DIAMETER)
     places = np.concatenate([truth, truth + DIAMETER * 1.1]).astype(np.float32)
@@ -206,7 +208,7 @@ def test_second_network_trained_in_the_job(monkeypatch: pytest.MonkeyPatch) -> N
     assert score is not None and score.shape == (len(places),) and score.dtype == np.float32
     assert np.all((score >= 0) & (score <= 1))
     assert (score == 0).any()  # what the screen discards
-    again = PaperPicker(second.card, second.networks, CPU)
+    again = PaperPicker(second.card, second.state(), CPU)
     np.testing.assert_array_equal(again.verify(frame, places, np.ones(len(places), np.float32)), score)
     nothing = second.verify(frame, np.zeros((0, 2), np.float32), np.zeros(0, np.float32))
     assert nothing is not None and nothing.shape == (0,)

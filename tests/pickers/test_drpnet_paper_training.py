@@ -10,6 +10,7 @@ import torch
 
 from relion_ext_picker.errors import InputError
 from relion_ext_picker.pickers.drpnet.paper_calibration import calibrate
+from relion_ext_picker.pickers.drpnet.paper_image import frame_of
 from relion_ext_picker.pickers.drpnet.paper_networks import Fcrn
 from relion_ext_picker.pickers.drpnet.paper_settings import ClassifierTraining, FcrnTraining
 from relion_ext_picker.pickers.drpnet.paper_training import (
@@ -62,7 +63,7 @@ def fields(count: int = 4, seed: int = 0) -> Iterator[Field]:
         image = rng.normal(0, 1, rows.shape)
         for x, y in xy:
             image -= 3 * (np.hypot(rows - y, cols - x) < 14)
-        yield Field(image.astype(np.float32), xy, 36.0)
+        yield Field(frame_of(image.astype(np.float32), 36.0, 1.4), xy)
 
 
 def test_patches_hold_particles_and_their_labels() -> None:
@@ -74,7 +75,7 @@ def test_patches_hold_particles_and_their_labels() -> None:
 
 
 def test_patches_need_room() -> None:
-    small = Field(np.zeros((60, 60), np.float32), np.array([[30, 30]]), 30.0)
+    small = Field(frame_of(np.zeros((60, 60), np.float32), 30.0, 1.4), np.array([[30, 30]]))
     with pytest.raises(InputError, match="no training patch"):
         next(training_patches([small], FcrnTraining(), 0))
 

@@ -71,7 +71,7 @@ class PaperPicker:
     def __init__(self, card: ModelCard, networks: Networks, device: torch.device) -> None:
         self.card = card
         self.settings = settings_of(card.preset)
-        self.networks = networks
+        self._state = networks
         self.device = device
         self._proposer = Fcrn()
         _load(self._proposer, networks, "proposer")
@@ -175,8 +175,7 @@ class PaperPicker:
         return Examples(positives, self._patches(frame, score_map, low))
 
     def retrained(self, examples: Sequence[Examples], seed: int, progress: Progress) -> PaperPicker:
-        """A copy whose second network is trained on `examples`, one entry per micrograph; see `networks` for its
-        weights.
+        """A copy whose second network is trained on `examples`, one entry per micrograph.
 
         Raises
         ------
@@ -195,7 +194,11 @@ class PaperPicker:
             },
         }
         card = replace(self.card, networks=described, threshold=self.settings.threshold)
-        return PaperPicker(card, {**self.networks, "classifier": state}, self.device)
+        return PaperPicker(card, {**self._state, "classifier": state}, self.device)
+
+    def state(self) -> Networks:
+        """State dictionaries of the networks, for a model file."""
+        return self._state
 
     def _detect(self, score_map: ScoreMap, detection: Detection, extra: float = 0.0) -> Peaks:
         """Candidates above the floor and off the border; their strength is the score."""

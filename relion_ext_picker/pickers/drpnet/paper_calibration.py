@@ -14,6 +14,7 @@ from relion_ext_picker.pickers.drpnet.paper import PaperPicker, paper_card
 from relion_ext_picker.pickers.drpnet.paper_training import Field
 from relion_ext_picker.types import Array
 
+FAINT = 1e-3  # response counted as typical before it is known: nothing is below the floor
 REACH = 0.35  # half boxes within which a candidate belongs to a particle
 
 
@@ -37,12 +38,12 @@ def calibrate(
         "response": median response to the particles found; "shift_rows", "shift_cols": median of true minus found
         position, px as the network sees them. For the ``calibration`` of a card.
     """
-    neutral = {"response": 1.0, "shift_rows": 0.0, "shift_cols": 0.0}
+    neutral = {"response": FAINT, "shift_rows": 0.0, "shift_cols": 0.0}
     picker = PaperPicker(paper_card(preset, neutral, {}), {"proposer": dict(state)}, device)
     responses: list[Array] = []
     shifts: list[NDArray[np.float64]] = []
     for field in fields:
-        frame = picker.prepare(field.image, 1.0, field.diameter)
+        frame = field.frame
         score_map = picker.propose(frame)
         rows, cols, score = picker.peaks(score_map, 0.0, 0.0)
         if not len(rows) or not len(field.xy):
@@ -50,7 +51,7 @@ def calibrate(
         xy = score_map.to_original(rows, cols)
         distance, nearest = cKDTree(field.xy).query(xy)
         near = distance <= REACH * frame.scales.radius * frame.grid.scale[0]
-        responses.append(score[near] / (1 - score[near]))
+        responses.append(FAINT * score[near] / (1 - score[near]))
         pixel = frame.grid.scale[0] * frame.scales.reduction
         shifts.append((field.xy[nearest[near]] - xy[near]) / pixel)
     found = np.concatenate(responses) if responses else np.zeros(0, np.float32)

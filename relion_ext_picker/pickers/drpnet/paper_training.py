@@ -13,13 +13,14 @@ from torch import Tensor, nn
 
 from relion_ext_picker.errors import InputError
 from relion_ext_picker.pickers.base import Progress
-from relion_ext_picker.pickers.drpnet.paper_image import frame_of, network_input
+from relion_ext_picker.pickers.drpnet.paper_image import PaperFrame, network_input
 from relion_ext_picker.pickers.drpnet.paper_networks import Fcrn, ParticleClassifier
-from relion_ext_picker.pickers.drpnet.paper_settings import BOX_PER_DIAMETER, ClassifierTraining, FcrnTraining
+from relion_ext_picker.pickers.drpnet.paper_settings import ClassifierTraining, FcrnTraining
 from relion_ext_picker.types import Array
 
 LABEL_RADIUS = 32 / 3.5  # px, half box over 3.5: half the radius of a label of the authors
 POOL = 512  # patches from which a batch is drawn, so that it mixes many fields
+PER_FIELD = 24  # patches cut around particles of a field each time it comes
 REPORT = 100  # steps between progress lines
 
 
@@ -29,17 +30,14 @@ class Field:
 
     Attributes
     ----------
-    image : ndarray, shape (h, w), float32
-        As stored, particles dark.
+    frame : PaperFrame
+        Prepared for their size.
     xy : ndarray, shape (n, 2)
-        Centres, px of `image`.
-    diameter : float
-        Of the particles, px of `image`.
+        Centres, px of the image as stored.
     """
 
-    image: Array
+    frame: PaperFrame
     xy: Array
-    diameter: float
 
 
 @dataclass(frozen=True)
@@ -83,8 +81,8 @@ def distance_labels(shape: tuple[int, int], centres: Array, radius: float, *, pl
         return np.zeros(shape, np.float32)
     rows, cols = np.ogrid[: shape[0], : shape[1]]
     cells = np.zeros(shape, bool)
-    for r, c in np.asarray(centres, np.float64):
-        cells |= (rows - r) ** 2 + (cols - c) ** 2 < radius**2
+    for row, col in np.asarray(centres, np.float64):
+        cells |= (rows - row) ** 2 + (cols - col) ** 2 < radius**2
     distance = ndimage.distance_transform_edt(np.pad(cells, 1, mode="edge"))[1:-1, 1:-1] / radius
     if plain:
         return np.asarray(np.minimum(distance, 1), np.float32)
@@ -97,7 +95,7 @@ def training_patches(fields: Iterable[Field], settings: FcrnTraining, seed: int)
     Parameters
     ----------
     fields : iterable of Field
-        Read on as patches are needed; when it ends, the patches at hand are used over and over.
+        Read on as patches are needed, a few patches of each; when it ends, the patches at hand are used over and over.
     settings : FcrnTraining
     seed : int
 
@@ -262,25 +260,28 @@ def train_classifier(
 
 def _cut(field: Field, settings: FcrnTraining, rng: np.random.Generator) -> list[tuple[Array, Array]]:
     """Patches of one field: some around particles, some anywhere."""
-    frame = frame_of(field.image, field.diameter, BOX_PER_DIAMETER)
-    image = network_input(frame)
+    image, scales = network_input(field.frame), field.frame.scales
     side, (height, width) = settings.patch, image.shape
     if min(height, width) < side:
         return []
-    rows, cols = frame.grid.coarser(frame.scales.reduction).from_original(field.xy)
-    radius = frame.scales.seen_radius * 2 / 3.5
-    labels = distance_labels((height, width), np.stack([rows, cols], 1), radius, plain=settings.plain_labels)
-    count = min(len(rows), max(2, round(2 * height * width / side**2)))
-    centres = [(rows[i], cols[i]) for i in rng.permutation(len(rows))[:count]]
+    grid = field.frame.grid.coarser(scales.reduction)
+    centres = np.stack(grid.from_original(field.xy), axis=1)
+    radius = scales.seen_radius * 2 / 3.5
+    count = min(len(centres), max(2, round(2 * height * width / side**2)), PER_FIELD)
     share = settings.background / (1 - settings.background)
     anywhere = int(rng.poisson(share * count)) if count else 2
-    centres += [(rng.uniform(0, height), rng.uniform(0, width)) for _ in range(anywhere)]
+    places = np.concatenate(
+        [centres[rng.permutation(len(centres))[:count]], rng.uniform(0, image.shape, (anywhere, 2))]
+    )
+    corners = np.clip(np.rint(places - side / 2), 0, np.array(image.shape) - side).astype(int)
+    margin = int(np.ceil(radius)) + 1  # so that particles cut by the border of the patch have their whole label
     cut = []
-    for r, c in centres:
-        top = int(np.clip(round(r - side / 2), 0, height - side))
-        left = int(np.clip(round(c - side / 2), 0, width - side))
-        part = np.s_[top : top + side, left : left + side]
-        cut.append((image[part].copy(), labels[part].copy()))
+    for top, left in corners:
+        inner = centres - (top, left) + margin
+        near = np.all((inner > -radius) & (inner < side + 2 * margin + radius), axis=1)
+        wide = (side + 2 * margin, side + 2 * margin)
+        label = distance_labels(wide, inner[near], radius, plain=settings.plain_labels)
+        cut.append((image[top : top + side, left : left + side].copy(), label[margin:-margin, margin:-margin].copy()))
     return cut
 
 
@@ -292,4 +293,3 @@ def _turned(patch: tuple[Array, Array], rng: np.random.Generator) -> tuple[Array
 
 def _state(network: nn.Module) -> dict[str, Tensor]:
     return {name: value.detach().cpu().clone() for name, value in network.state_dict().items()}
-
