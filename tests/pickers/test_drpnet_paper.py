@@ -216,7 +216,7 @@ def test_second_network_trained_in_the_job(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_too_few_examples_say_what_to_do() -> None:
     few = Examples(np.zeros((3, 64, 64), np.float32), np.zeros((30, 64, 64), np.float32))
-    with pytest.raises(InputError, match="3 candidates of high and 30 of low.*more micrographs"):
+    with pytest.raises(InputError, match="3 candidates of high and 30 of low.*--no-verify"):
         picker().retrained([few], 0, lambda line: None)
     with pytest.raises(InputError, match="0 candidates"):
         picker().retrained([], 0, lambda line: None)

@@ -81,7 +81,7 @@ class PaperPicker:
             config = card.networks.get("classifier", {}).get("config", {})
             self._classifier = ParticleClassifier(**config)
             _load(self._classifier, networks, "classifier")
-            self._classifier.to(device).eval()
+            self._classifier.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
 
     @classmethod
     def from_cnet1(

@@ -221,8 +221,8 @@ def train_classifier(
     if count < settings.least:
         raise InputError(
             f"the second network cannot be trained: {len(positives)} candidates of high and {len(negatives)} of low "
-            f"confidence were found, {settings.least} of each are needed; use more micrographs, or leave out "
-            "--retrain-classifier"
+            f"confidence were found, {settings.least} of each are needed; use more micrographs, or --no-verify "
+            "to pick with the first network alone"
         )
     rng = np.random.default_rng(seed)
     chosen = [rng.permutation(len(group))[:count] for group in (positives, negatives)]
@@ -234,8 +234,8 @@ def train_classifier(
     network = ParticleClassifier(settings.kernel, settings.width)
     network.reset(torch.Generator().manual_seed(seed))
     network.mean.copy_(patches[train].mean(0))
-    network.to(device)
-    optimiser = torch.optim.Adam(network.parameters(), lr=settings.learning_rate)
+    network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    optimiser = torch.optim.Adam(network.parameters(), lr=settings.learning_rate, fused=True)
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
         for epoch in range(settings.epochs):
@@ -292,4 +292,4 @@ def _turned(patch: tuple[Array, Array], rng: np.random.Generator) -> tuple[Array
 
 
 def _state(network: nn.Module) -> dict[str, Tensor]:
-    return {name: value.detach().cpu().clone() for name, value in network.state_dict().items()}
+    return {name: value.detach().cpu().contiguous().clone() for name, value in network.state_dict().items()}
