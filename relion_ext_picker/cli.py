@@ -6,6 +6,7 @@ Nothing heavy is imported before the command line is understood, so that ``--hel
 
 from __future__ import annotations
 
+import errno
 import importlib
 import io
 import logging
@@ -26,6 +27,8 @@ from relion_ext_picker.relion.signals import Terminated, raise_on_signals
 EXIT_FAILED = 1
 EXIT_USAGE = 2
 EXIT_ABORTED = 3
+
+_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -82,6 +85,10 @@ def _failed(error: BaseException, words: Sequence[str]) -> int:
     if isinstance(error, (PickerError, Terminated)):
         print(f"ERROR: {error}", file=sys.stderr, flush=True)
         return error.status if isinstance(error, Terminated) else EXIT_FAILED
+    if isinstance(error, OSError) and error.errno in _DISK:
+        where = f" ({error.filename})" if error.filename else ""
+        print(f"ERROR: {error.strerror}{where}: make room or check the disk, then continue the job", file=sys.stderr)
+        return EXIT_FAILED
     traceback.print_exception(error)
     return EXIT_FAILED
 

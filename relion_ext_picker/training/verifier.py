@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from relion_ext_picker.errors import InputError
 from relion_ext_picker.evaluation.matching import match
 from relion_ext_picker.pickers.drpnet.picker import DefaultPicker, cut_windows, to_logit
 from relion_ext_picker.training.loop import Batch
@@ -18,6 +19,7 @@ Draw = Callable[[], tuple[Array, Array]]
 HIT_RADIUS = 0.3  # of the diameter: nearer than this to a free centre a candidate is a particle
 HARDEST = 24  # candidates of one patch that are used at most, drawn at random
 POOL = 20_000
+PATIENCE = 500  # rounds of patches in which enough candidates for a batch must have turned up
 
 
 @dataclass(frozen=True)
@@ -62,12 +64,15 @@ def label_candidates(picker: DefaultPicker, frame: ScoreMap, truth: Array, dista
 def candidate_batches(picker: DefaultPicker, draw: Draw, seed: int, batch: int, fresh: int = 4) -> Iterator[Batch]:
     """Endless batches (windows (b, 1, 48, 48), logits (b,), labels (b,)) from patches with known centres.
 
-    `fresh` new patches are proposed per batch; their candidates join a pool from which the batch is drawn.
+    `fresh` new patches are proposed per batch; their candidates join a pool from which the batch is drawn. Raises
+    InputError when hardly anything is proposed.
     """
     rng = np.random.default_rng(seed)
     windows: list[Array] = []
     facts: list[tuple[float, float]] = []
+    rounds = 0
     while True:
+        rounds += 1
         for _ in range(fresh):
             image, truth = draw()
             found = label_candidates(picker, ScoreMap(image, Grid()), truth, 0.5 * picker.card.reference_diameter)
@@ -80,6 +85,11 @@ def candidate_batches(picker: DefaultPicker, draw: Draw, seed: int, batch: int, 
                     place = int(rng.integers(POOL))
                     windows[place], facts[place] = found.windows[index], entry
         if len(windows) < 4 * batch:
+            if rounds >= PATIENCE:
+                raise InputError(
+                    f"the first network proposes too little to train the second: {len(windows)} candidates in "
+                    f"{rounds * fresh} patches; train the first network longer, or check the coordinates"
+                )
             continue
         chosen = rng.choice(len(windows), batch, replace=False)
         stack = np.rot90(np.stack([windows[i] for i in chosen]), int(rng.integers(4)), axes=(1, 2))

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
+
+import numpy as np
 
 from relion_ext_picker.errors import InputError
 from relion_ext_picker.io.coordinates import read_coordinate_set
@@ -51,3 +54,24 @@ def read_labelled(options: TrainOptions, picker: Picker) -> list[Labelled]:
             f"read; training needs {FEWEST} at least, one of them to validate on"
         )
     return labelled
+
+
+def split(labelled: Sequence[Labelled], share: float, seed: int) -> tuple[list[Labelled], list[Labelled]]:
+    """Divide micrographs at random into those to train on and those held out, at least one of each.
+
+    Parameters
+    ----------
+    labelled : sequence of Labelled
+        Two or more.
+    share : float
+        To hold out, 0..1.
+    seed : int
+
+    Returns
+    -------
+    training, held_out : list of Labelled
+        In the order of `labelled`.
+    """
+    order = np.random.default_rng(seed).permutation(len(labelled))
+    held = min(max(1, round(share * len(labelled))), len(labelled) - 1)
+    return [labelled[i] for i in sorted(order[held:])], [labelled[i] for i in sorted(order[:held])]

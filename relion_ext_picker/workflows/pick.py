@@ -82,7 +82,8 @@ def _pick_all(
     request, options, formats = how
     summaries: list[MicrographSummary] = []
     todo = [item for item in micrographs if record.finished(item) is None]
-    owners: dict[str, str] = {}
+    done = [entry for item in micrographs if (entry := record.finished(item)) is not None]
+    owners = {entry.coordinates: entry.summary.name for entry in done}
     with Progress(len(micrographs)) as progress:
         stream = prepared(picker, todo, request)
         try:
@@ -93,7 +94,6 @@ def _pick_all(
                     outcome = next(stream)
                     summary = _pick_one(job, picker, outcome, record, (request, options, formats), owners)
                 else:
-                    owners[entry.coordinates] = micrograph.name
                     summary = entry.summary
                 summaries.append(summary)
                 progress.done(summary)

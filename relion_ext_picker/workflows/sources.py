@@ -42,4 +42,9 @@ def find_micrographs(in_mics: str, mics: str, pixel_size: float) -> list[Microgr
     names = sorted(name for name in glob.glob(pattern, recursive=True) if name.lower().endswith(SUFFIXES))  # noqa: PTH207
     if not names:
         raise InputError(f"--mics {mics}: no {', '.join(SUFFIXES)} files there; quote the pattern, or check the folder")
-    return [Micrograph(name.removeprefix("./"), pixel_size) for name in names]
+    return [Micrograph(_plain(name), pixel_size) for name in names]
+
+
+def _plain(name: str) -> str:
+    """A name without leading "./"; absolute where it climbs, for results are filed under the folders of the name."""
+    return str(Path(name).resolve()) if ".." in Path(name).parts else name.removeprefix("./")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import platform
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -17,17 +17,17 @@ from relion_ext_picker.errors import InputError
 from relion_ext_picker.evaluation.curves import Scores, score_picks
 from relion_ext_picker.io.weights import save_model
 from relion_ext_picker.options import TrainOptions
-from relion_ext_picker.pickers.base import Request, pick_prepared
-from relion_ext_picker.pickers.drpnet.network import REFERENCE_DIAMETER, Proposer, Verifier
-from relion_ext_picker.pickers.drpnet.picker import DefaultPicker
+from relion_ext_picker.pickers.base import Picker, Request, pick_prepared
+from relion_ext_picker.pickers.drpnet.network import REFERENCE_DIAMETER, Proposer
+from relion_ext_picker.pickers.drpnet.picker import NEW_CLASSIFIER, DefaultPicker
 from relion_ext_picker.relion.job import JobDirectory
 from relion_ext_picker.simulation.fields import FieldSource
 from relion_ext_picker.training.batches import Source, patch_batches, proposer_loss
 from relion_ext_picker.training.loop import Schedule, fit
 from relion_ext_picker.training.patches import Labelled, MicrographSource
-from relion_ext_picker.training.verifier import candidate_batches, verifier_loss
-from relion_ext_picker.types import Grid, ModelCard, ScoreMap
-from relion_ext_picker.workflows.labelled import read_labelled
+from relion_ext_picker.training.verifier import Draw, candidate_batches, verifier_loss
+from relion_ext_picker.types import Array, Grid, ModelCard, ScoreMap
+from relion_ext_picker.workflows.labelled import read_labelled, split
 from relion_ext_picker.workflows.models import choose_device, load_picker
 
 MODEL = "model.safetensors"
@@ -36,7 +36,7 @@ VALIDATION_FIELDS = 300
 VALIDATION_SIDE = 256
 VALIDATION_SEED = 987_654
 HIT = 0.4  # matching radius as a fraction of the diameter
-PROPOSER, VERIFIER = (32, 64, 96, 128), (24, 32, 64, 96)
+PROPOSER = (32, 64, 96, 128)  # widths of a network from scratch
 
 _log = logging.getLogger(__name__)
 
@@ -114,20 +114,20 @@ def _train(job: JobDirectory, options: TrainOptions) -> None:
 
 def _start(options: TrainOptions, device: torch.device) -> DefaultPicker:
     """The picker to begin with: random, the user's or the shipped one."""
+    if options.scratch and options.stage == "classifier":
+        raise InputError(
+            "--stage classifier: the second network learns from what a trained first one proposes; leave out --scratch"
+        )
     if options.scratch:
-        card = ModelCard(
-            "drpnet", "default", REFERENCE_DIAMETER,
-            {
-                "proposer": {"architecture": "proposer", "config": {"widths": list(PROPOSER)}},
-                "classifier": {"architecture": "verifier", "config": {"widths": list(VERIFIER)}},
-            },
-            threshold=0.3,
-        )  # fmt: skip
-        networks: dict[str, nn.Module] = {"proposer": Proposer(PROPOSER), "classifier": Verifier(VERIFIER)}
-        return DefaultPicker(card, {name: net.state_dict() for name, net in networks.items()}, device, views=1)
-    picker = load_picker(options.mode, "default", options.model, device, views=1)
+        entries = {"proposer": {"architecture": "proposer", "config": {"widths": list(PROPOSER)}}}
+        card = ModelCard("drpnet", "default", REFERENCE_DIAMETER, entries, threshold=0.3)
+        picker: Picker = DefaultPicker(card, {"proposer": Proposer(PROPOSER).state_dict()}, device, views=1)
+    else:
+        picker = load_picker(options.mode, "default", options.model, device, views=1)
     if not isinstance(picker, DefaultPicker):
         raise InputError(f"{options.model}: belongs to preset {picker.card.preset}; use --preset paper")
+    if options.stage != "proposer":  # a model of the first network alone gets its second one now
+        picker.card = replace(picker.card, networks={"classifier": NEW_CLASSIFIER, **picker.card.networks})
     return picker
 
 
@@ -142,11 +142,7 @@ def _simulated(options: TrainOptions) -> Data:
 
 
 def _from_coordinates(options: TrainOptions, picker: DefaultPicker) -> Data:
-    labelled = read_labelled(options, picker)
-    order = np.random.default_rng(options.seed).permutation(len(labelled))
-    held = max(1, round(options.validation * len(labelled)))
-    validation = [labelled[i] for i in sorted(order[:held])]
-    training = [labelled[i] for i in sorted(order[held:])]
+    training, validation = split(read_labelled(options, picker), options.validation, options.seed)
     told: dict[str, object] = {
         "data": f"{options.in_coords}, {sum(len(item.xy) for item in training)} particles, {options.diameter:g} Å",
         "training_micrographs": [item.name for item in training],
@@ -184,21 +180,21 @@ def _trained(job: JobDirectory, start: DefaultPicker, data: Data, options: Train
         start = DefaultPicker(start.card, networks, device, views=1)
     if options.stage in ("both", "classifier"):
         verifier = start.network("classifier")
-        draw = data.source.draws(options.seed + 1)
+        draw = _aborting(data.source.draws(options.seed + 1), job)
         found = candidate_batches(start, draw, options.seed, 4 * options.batch)
         rate = 0.5 * options.learning_rate
         schedule = Schedule(options.classifier_steps, rate, report=max(1, min(100, options.classifier_steps // 10)))
-        fitted = fit(
-            verifier, _aborting(found, job), verifier_loss, schedule, device, progress("second network", "classifier")
-        )
+        fitted = fit(verifier, found, verifier_loss, schedule, device, progress("second network", "classifier"))
         networks["classifier"] = fitted.state_dict()
     return DefaultPicker(start.card, networks, device, views=1)
 
 
-def _aborting(batches: Iterator[tuple[torch.Tensor, ...]], job: JobDirectory) -> Iterator[tuple[torch.Tensor, ...]]:
-    for batch in batches:
+def _aborting(draw: Draw, job: JobDirectory) -> Draw:
+    def checked() -> tuple[Array, Array]:
         job.check_abort()
-        yield batch
+        return draw()
+
+    return checked
 
 
 def _validate(picker: DefaultPicker, data: Data, threshold: float) -> Scores:

@@ -29,7 +29,8 @@ from relion_ext_picker.pickers.drpnet.paper_training import Field, train_fcrn, t
 from relion_ext_picker.relion.job import JobDirectory
 from relion_ext_picker.simulation.fields import FieldGenerator
 from relion_ext_picker.training.loop import low_precision
-from relion_ext_picker.workflows.labelled import read_labelled
+from relion_ext_picker.training.patches import Labelled
+from relion_ext_picker.workflows.labelled import read_labelled, split
 from relion_ext_picker.workflows.models import choose_device
 
 MODEL = "model.safetensors"
@@ -138,16 +139,18 @@ def _data(options: TrainOptions, device: torch.device) -> tuple[Iterator[Field],
         return simulated_fields(options.seed), held_out, {"data": "simulated fields of procedural particles"}
     untrained: dict[str, dict[str, Tensor]] = {"proposer": Fcrn().state_dict()}
     labelled = read_labelled(options, PaperPicker(paper_card("paper", {}, {}), untrained, device))
-    order = np.random.default_rng(options.seed).permutation(len(labelled))
-    held = max(1, round(options.validation * len(labelled)))
-    fields: list[Field] = []
-    for index in order:
-        frame = labelled[index].frame
-        assert isinstance(frame, PaperFrame)
-        fields.append(Field(frame, labelled[index].xy))
+    training, validation = split(labelled, options.validation, options.seed)
     told: dict[str, object] = {
         "data": f"{options.in_coords}, {options.diameter:g} Å",
-        "training_micrographs": [labelled[i].name for i in order[held:]],
-        "validation_micrographs": [labelled[i].name for i in order[:held]],
+        "training_micrographs": [item.name for item in training],
+        "validation_micrographs": [item.name for item in validation],
     }
-    return cycle(fields[held:]), fields[:held], told
+    return cycle(_fields(training)), _fields(validation), told
+
+
+def _fields(labelled: Sequence[Labelled]) -> list[Field]:
+    fields = []
+    for item in labelled:
+        assert isinstance(item.frame, PaperFrame)
+        fields.append(Field(item.frame, item.xy))
+    return fields

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,7 +18,7 @@ from relion_ext_picker.image.normalise import standardise
 from relion_ext_picker.image.peaks import local_maxima
 from relion_ext_picker.image.tiles import tiles
 from relion_ext_picker.pickers.base import Examples, Progress
-from relion_ext_picker.pickers.drpnet.network import MULTIPLE, STRIDE, WINDOW, Verifier, build
+from relion_ext_picker.pickers.drpnet.network import MULTIPLE, STRIDE, WINDOW, build
 from relion_ext_picker.pickers.drpnet.retrain import adapt_verifier
 from relion_ext_picker.types import Array, ModelCard, ScoreMap
 
@@ -26,6 +28,8 @@ HALO = 96  # more than half the receptive field of the proposer
 FLOOR = 0.01  # candidates below this are never particles and would only cost time
 BATCH = 128  # windows at a time
 LOGIT_LIMIT = 1e-4
+# The second network that a model without one gets.
+NEW_CLASSIFIER: dict[str, Any] = {"architecture": "verifier", "config": {"widths": [24, 32, 64, 96]}}
 SURE, UNSURE = 0.75, 0.15  # scores from which and up to which the proposer is trusted when it teaches the verifier
 
 
@@ -136,13 +140,16 @@ class DefaultPicker:
     def retrained(self, examples: Sequence[Examples], seed: int, progress: Progress) -> DefaultPicker:
         """See :class:`~relion_ext_picker.pickers.base.Picker`. Raises InputError when there are too few examples."""
         other = copy.copy(self)
+        other.card = replace(self.card, networks={"classifier": NEW_CLASSIFIER, **self.card.networks})
         other._verifier = adapt_verifier(self.network("classifier"), examples, seed, self.device, progress)
         return other
 
     def network(self, name: str) -> nn.Module:
         """A copy of "proposer" or "classifier" to train; a classifier that is missing begins at random."""
         held = {"proposer": self._proposer, "classifier": self._verifier}[name]
-        return copy.deepcopy(held) if held is not None else Verifier().to(self.device)
+        if held is not None:
+            return copy.deepcopy(held)
+        return build(NEW_CLASSIFIER["architecture"], NEW_CLASSIFIER["config"]).to(self.device)
 
     def state(self) -> dict[str, dict[str, Tensor]]:
         """State dictionaries of the networks, for a model file."""
