@@ -10,7 +10,9 @@ from dataclasses import dataclass
 
 from relion_ext_picker.errors import InputError
 
-BOX_PER_DIAMETER = 1.4  # the authors' 140 px box at 1.77 Å/px for the 180 Å particle of EMPIAR-10017: 248 Å
+# The authors' boxes are 1.4 times the longest extent of their particle for EMPIAR-10017 (140 px of 1.77 Å, 180 Å) and
+# EMPIAR-10061, and about 1.7 times for EMPIAR-10005 (192 px of 1.2156 Å, about 140 Å), the set they trained on.
+BOX_PER_DIAMETER = 1.6
 
 
 @dataclass(frozen=True)
