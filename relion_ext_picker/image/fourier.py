@@ -44,7 +44,7 @@ def rescale(image: Array, factor: float, highpass: float = 0.0, multiple: int = 
     ScoreMap
         The resampled image, mean 0, and its grid.
     """
-    block = max(1, int(0.4 / factor))
+    block = max(1, min(int(0.4 / factor), *image.shape))
     binned = bin_by(image, block)
     covered = (binned.shape[0] * block, binned.shape[1] * block)
     height, width = (multiple * max(1, round(side * factor / multiple)) for side in covered)

@@ -16,6 +16,7 @@ from relion_ext_picker.relion.job import JobDirectory
 from relion_ext_picker.relion.tables import write_table
 from relion_ext_picker.report.overlay import Overlay, make_overlay
 from relion_ext_picker.report.pdf import Heading, write_report
+from relion_ext_picker.report.statistics import representatives
 from relion_ext_picker.report.summary import MicrographSummary, summary_columns
 from relion_ext_picker.workflows.record import Entry, Record
 
@@ -31,29 +32,14 @@ def write_job_report(
     job: JobDirectory, options: PickOptions, summaries: Sequence[MicrographSummary], record: Record, threshold: float
 ) -> None:
     """logfile.pdf, with overlays of the best, the median and the worst micrograph."""
-    entries = [record.entries[item.name] for item in summaries if not item.failed]
     none = np.zeros(0, np.float32)
     scores = [record.entries[item.name].score if not item.failed else none for item in summaries]
     heading = Heading(f"{job.prefix.rstrip('/')}: {options.mode} picks", _settings_text(options, threshold), threshold)
-    overlays = [shown for place, entry in _exemplars(entries) if (shown := _overlay(place, entry, options)) is not None]
+    overlays = []
+    for place, index in representatives(summaries):
+        overlay = _overlay(f"{place} micrograph", record.entries[summaries[index].name], options)
+        overlays += [overlay] if overlay is not None else []
     job.write("logfile.pdf", lambda path: write_report(path, summaries, scores, overlays, heading))
-
-
-def _exemplars(entries: Sequence[Entry]) -> list[tuple[str, Entry]]:
-    """The best, the median and the worst by number of picks times mean score, without repeats."""
-
-    def quality(entry: Entry) -> float:
-        return entry.summary.picks * entry.summary.mean_score if entry.summary.picks else 0.0
-
-    order = sorted(entries, key=quality, reverse=True)
-    if not order:
-        return []
-    chosen = [("Best micrograph", order[0])]
-    if len(order) > 2:
-        chosen.append(("Median micrograph", order[len(order) // 2]))
-    if len(order) > 1:
-        chosen.append(("Worst micrograph", order[-1]))
-    return chosen
 
 
 def _overlay(place: str, entry: Entry, options: PickOptions) -> Overlay | None:
