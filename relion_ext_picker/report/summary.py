@@ -20,6 +20,8 @@ MESSAGE = "pickerMessage"
 
 STATUSES: tuple[str, ...] = get_args(Status)
 
+_PLAIN_QUOTES = str.maketrans("'\"", "``")  # readers of STAR files stumble over quotes within quotes
+
 
 @dataclass(frozen=True)
 class MicrographSummary:
@@ -147,7 +149,7 @@ def summary_columns(summaries: Sequence[MicrographSummary]) -> dict[str, list[An
         DEFOCUS: [item.defocus for item in summaries],
         SECONDS: [item.seconds for item in summaries],
         STATUS: [str(item.status) for item in summaries],
-        MESSAGE: [item.message or "None" for item in summaries],
+        MESSAGE: [item.message.translate(_PLAIN_QUOTES) or "None" for item in summaries],
     }
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from relion_ext_picker.errors import InputError
+from relion_ext_picker.errors import InputError, WeightsError
 from relion_ext_picker.io.weights import builtin_model, load_model, read_cnet1
 from relion_ext_picker.pickers.base import Picker
 from relion_ext_picker.pickers.drpnet.paper import PaperPicker
@@ -65,7 +65,10 @@ def load_picker(mode: str, preset: str, model: str, device: torch.device, views:
         return PaperPicker.from_cnet1(read_cnet1(path), device, preset)
     card, networks = load_model(path, mode)
     wanted = "" if model and preset == "default" else preset
-    return build_picker(card, networks, device, wanted, views)
+    try:
+        return build_picker(card, networks, device, wanted, views)
+    except WeightsError as error:
+        raise WeightsError(f"{path}: {error}: copy the file again or train another") from error
 
 
 def fingerprint(path: Path) -> str:

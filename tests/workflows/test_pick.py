@@ -1,0 +1,419 @@
+"""The pick command as RELION and people start it: results, resume, options, names."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import mrcfile
+import numpy as np
+import pytest
+import tifffile
+from jobs import (
+    DIAMETER,
+    JOB,
+    STAR,
+    Simulated,
+    agreement,
+    all_picks,
+    crops,
+    image_of,
+    markers,
+    pick,
+    picks_of,
+    put,
+    scores,
+    star_of,
+    summary,
+)
+
+from relion_ext_picker.cli import main
+from relion_ext_picker.io.coordinates import read_coordinates
+from relion_ext_picker.relion.names import coordinate_path
+from relion_ext_picker.relion.star import read_micrographs, write_micrographs
+from relion_ext_picker.relion.tables import read_tables
+from relion_ext_picker.types import Micrograph
+from relion_ext_picker.workflows import pick as pick_workflow
+from relion_ext_picker.workflows.simulate import SimulateOptions, write_project
+
+
+def times(names: list[str]) -> dict[str, int]:
+    return {name: (Path(JOB) / coordinate_path(name)).stat().st_mtime_ns for name in names}
+
+
+def nodes(job: str = JOB) -> dict[str, list[str]]:
+    return read_tables(Path(job) / "RELION_OUTPUT_NODES.star", ())["output_nodes"]
+
+
+def test_a_job_finds_the_particles(project: Simulated, capsys: pytest.CaptureFixture[str]) -> None:
+    assert pick("--report", "Yes", "--views", "4") == 0
+    assert markers() == ["EXIT_SUCCESS"]
+    found = scores(project)
+    assert found.f1 > 0.7 and found.ap is not None and found.ap > 0.7
+    assert found.centring is not None and found.centring < 3
+    job = Path(JOB)
+    assert json.loads((job / "settings.json").read_text())["diameter"] == DIAMETER
+    lines = [json.loads(line) for line in (job / "finished.jsonl").read_text().splitlines()]
+    assert [line["summary"]["name"] for line in lines] == project.names
+    table, picks = summary(), all_picks(project.names)
+    assert table["rlnMicrographName"] == project.names
+    assert table["rlnGroupNrParticles"] == [len(picks[name].xy) for name in project.names]
+    assert table["pickerStatus"] == ["picked"] * 3
+    assert (job / "logfile.pdf").read_bytes().startswith(b"%PDF")
+    assert nodes()["rlnPipeLineNodeName"] == [f"{JOB}autopick.star", f"{JOB}logfile.pdf"]
+    listed = read_tables(job / "autopick.star", ("rlnMicrographName",))["coordinate_files"]
+    assert listed["rlnMicrographName"] == project.names
+    assert all(Path(name).is_file() for name in listed["rlnMicrographCoordinates"])
+    assert (job / "coords_suffix_autopick.star").read_text() == f"{STAR}\n"
+    told = capsys.readouterr()
+    assert told.out.count("Micrographs/mic") == 3 and told.err == ""
+
+
+def test_a_second_run_picks_nothing_and_reports_everything(project: Simulated) -> None:
+    assert pick() == 0
+    before, first = times(project.names), summary()
+    assert pick("--report", "Yes") == 0
+    assert times(project.names) == before and markers() == ["EXIT_SUCCESS"]
+    again = summary()
+    assert again["pickerStatus"] == ["skipped"] * 3
+    for column in ("rlnGroupNrParticles", "rlnAutopickFigureOfMerit", "pickerSeconds"):
+        assert again[column] == first[column]
+    assert (Path(JOB) / "logfile.pdf").stat().st_size > 10_000
+    assert f"{JOB}logfile.pdf" in nodes()["rlnPipeLineNodeName"]
+
+
+def test_a_grown_star_file_is_picked_where_it_has_grown(project: Simulated) -> None:
+    all_of_them = read_micrographs(Path(STAR))
+    write_micrographs(Path(STAR), all_of_them[1:])
+    assert pick() == 0
+    before = times(project.names[1:])
+    write_micrographs(Path(STAR), all_of_them)
+    assert pick() == 0
+    assert times(project.names[1:]) == before
+    assert summary()["pickerStatus"] == ["picked", "skipped", "skipped"]
+    listed = read_tables(Path(JOB) / "autopick.star", ("rlnMicrographName",))["coordinate_files"]
+    assert listed["rlnMicrographName"] == project.names
+
+
+@pytest.mark.parametrize("change", [("--diameter", "120"), ("--threshold", "0.6"), ("--min-distance", "0.8")])
+def test_other_settings_redo_everything(project: Simulated, change: tuple[str, str]) -> None:
+    star_of(project.names[:2])
+    assert pick() == 0
+    before = times(project.names[:2])
+    assert pick(*change) == 0
+    assert all(times([name])[name] > before[name] for name in before)
+    assert summary()["pickerStatus"] == ["picked"] * 2
+
+
+def test_another_pixel_size_redoes_its_micrographs(project: Simulated) -> None:
+    assert pick() == 0
+    listed = read_micrographs(Path(STAR))
+    write_micrographs(Path(STAR), [*listed[:2], Micrograph(listed[2].name, 4.4)])
+    assert pick() == 0
+    assert summary()["pickerStatus"] == ["skipped", "skipped", "picked"]
+
+
+def test_half_a_line_of_a_killed_run_is_healed(project: Simulated) -> None:
+    assert pick() == 0
+    record, whole = Path(JOB) / "finished.jsonl", all_picks(project.names)
+    lines = record.read_text().splitlines(keepends=True)
+    record.write_text("".join(lines[:2]) + lines[2][: len(lines[2]) // 2])
+    assert pick() == 0
+    assert summary()["pickerStatus"] == ["skipped", "skipped", "picked"]
+    assert [json.loads(line)["summary"]["name"] for line in record.read_text().splitlines()] == project.names
+    for name, found in all_picks(project.names).items():
+        np.testing.assert_array_equal(found.xy, whole[name].xy)
+
+
+def test_a_coordinate_file_that_was_deleted_is_made_again(project: Simulated) -> None:
+    assert pick() == 0
+    (Path(JOB) / coordinate_path(project.names[1])).unlink()
+    assert pick() == 0
+    assert summary()["pickerStatus"] == ["skipped", "picked", "skipped"]
+    assert len(picks_of(project.names[1])) == summary()["rlnGroupNrParticles"][1]
+
+
+def test_two_micrographs_with_one_coordinate_file(project: Simulated, capsys: pytest.CaptureFixture[str]) -> None:
+    """The one that was there first keeps it, also when the other comes before it in a grown STAR file."""
+    for name in ("A/job001/m.mrc", "B/job002/m.mrc"):
+        Path(name).parent.mkdir(parents=True)
+    shutil.copy(project.names[0], "A/job001/m.mrc")
+    shutil.copy(project.names[1], "B/job002/m.mrc")
+    star_of(["A/job001/m.mrc"])
+    assert pick() == 0
+    before = picks_of("A/job001/m.mrc").xy
+    star_of(["B/job002/m.mrc", "A/job001/m.mrc"])
+    assert pick() == 0
+    assert summary()["pickerStatus"] == ["failed", "skipped"]
+    assert "B/job002/m.mrc: its coordinate file m_autopick.star is that of A/job001/m.mrc" in capsys.readouterr().err
+    np.testing.assert_array_equal(picks_of("A/job001/m.mrc").xy, before)
+
+
+def test_limits(project: Simulated) -> None:
+    star_of(project.names[:1])
+    name = project.names[0]
+    runs = {"all": [], "three": ["--max-picks", "3"], "inner": ["--border", "0.6"], "apart": ["--min-distance", "1.2"],
+            "each": ["--threshold", "0"], "sure": ["--threshold", "0.8"]}  # fmt: skip
+    found = {}
+    for job, more in runs.items():
+        assert pick(*more, job=job) == 0
+        found[job] = picks_of(name, job)
+    places = {job: {tuple(place) for place in item.xy.tolist()} for job, item in found.items()}
+    np.testing.assert_array_equal(found["three"].xy, found["all"].xy[:3])
+    margin = 0.6 * DIAMETER / 4
+    inside = [p for p in places["all"] if all(margin <= c <= 511 - margin for c in p)]
+    assert places["inner"] <= places["all"] and abs(len(places["inner"]) - len(inside)) <= 1
+    assert found["inner"].xy.min() >= margin - 1 and found["inner"].xy.max() <= 511 - margin + 1
+    gaps = np.hypot(*(found["apart"].xy[:, None] - found["apart"].xy[None]).transpose(2, 0, 1))
+    assert gaps[gaps > 0].min() >= 1.2 * DIAMETER / 4 - 1.5 and len(found["apart"]) < len(found["all"])
+    # All candidates: some more, and what is above the threshold among them.
+    assert len(found["each"]) > len(found["all"]) + 5
+    assert places["all"] <= places["each"] and places["sure"] < places["all"]
+    assert found["sure"].score is not None and found["sure"].score.min() >= 0.8
+
+
+def test_bright_particles(project: Simulated) -> None:
+    name = project.names[0]
+    put("Micrographs/negative.mrc", -image_of(name))
+    assert pick(star=star_of([name], star="dark.star")) == 0
+    assert pick("--contrast", "bright", job="b", star=star_of(["Micrographs/negative.mrc"], star="bright.star")) == 0
+    assert agreement(picks_of(name).xy, picks_of("Micrographs/negative.mrc", "b").xy) > 0.98
+
+
+def test_optics_groups_of_different_pixel_size(project: Simulated) -> None:
+    """The same micrograph, also stored at twice the pixel size: the same places."""
+    name = project.names[0]
+    image = image_of(name)
+    put("Micrographs/binned.mrc", image.reshape(256, 2, 256, 2).mean(axis=(1, 3)).astype(np.float32))
+    write_micrographs(Path(STAR), [Micrograph(name, 4.0), Micrograph("Micrographs/binned.mrc", 8.0)])
+    assert pick() == 0
+    assert summary()["rlnMicrographPixelSize"] == [4.0, 8.0]
+    assert agreement(picks_of(name).xy, picks_of("Micrographs/binned.mrc").xy * 2 + 0.5, 4.0) > 0.85
+
+
+def test_names(project: Simulated) -> None:
+    """RELION's rules for folders; names that look like numbers; blanks."""
+    source = project.names[0]
+    names = {
+        "0001.mrc": "0001_autopick.star",
+        "Grid 2/mic a.mrc": "Grid 2/mic a_autopick.star",
+        "MotionCorr/job002/Movies/deep/b.mrc": "Movies/deep/b_autopick.star",
+        "job003/c.mrc": "c_autopick.star",
+        "Stack/d.mrcs": "Stack/d_autopick.star",
+    }
+    for name in names:
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(source, name)
+    star_of(list(names))
+    assert pick("--formats", "box") == 0
+    first = picks_of("0001.mrc").xy
+    for file in names.values():
+        np.testing.assert_array_equal(read_coordinates(Path(JOB) / file).xy, first)
+        assert (Path(JOB) / file).with_suffix(".box").is_file()
+    listed = read_tables(Path(JOB) / "autopick.star", ("rlnMicrographName",))["coordinate_files"]
+    assert listed["rlnMicrographName"] == list(names)
+    assert listed["rlnMicrographCoordinates"] == [JOB + file for file in names.values()]
+    assert pick("--formats", "box") == 0
+    assert summary()["pickerStatus"] == ["skipped"] * len(names)
+
+
+@pytest.mark.parametrize("mics", ["Micrographs", "./Micrographs/*.mrc", "*/mic*.mrc"])
+def test_headless(project: Simulated, mics: str) -> None:
+    given = ["--o", "picks", "--mics", mics, "--pixel-size", "4", "--diameter", "130", "--gpu", "cpu", "--views", "1",
+             "--formats", "star,box,csv", "--no-report"]  # fmt: skip
+    assert main(given) == 0
+    for name in project.names:
+        star = picks_of(name, "picks")
+        csv, box = (read_coordinates((Path("picks") / name).with_name(f"{Path(name).stem}_autopick{end}"))
+                    for end in (".csv", ".box"))  # fmt: skip
+        assert len(star) == len(csv) == len(box) > 10
+        assert star.score is not None and csv.score is not None
+        np.testing.assert_allclose(csv.xy, star.xy, atol=0.51)
+        np.testing.assert_allclose(box.xy, star.xy, atol=1.01)
+        np.testing.assert_allclose(csv.score, star.score, atol=1e-5)
+    assert [m.pixel_size for m in read_micrographs(Path("picks/micrographs.star"))] == [4.0] * 3
+    assert Path("picks/coords_suffix_autopick.star").read_text() == "picks/micrographs.star\n"
+
+
+def test_headless_from_a_folder_beside_the_micrographs(project: Simulated, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("work").mkdir()
+    monkeypatch.chdir("work")
+    given = ["--o", "picks", "--mics", "../Micrographs/mic0001.mrc", "--pixel-size", "4", "--diameter", "130"]
+    assert main([*given, "--gpu", "cpu", "--views", "1", "--no-report"]) == 0
+    (name,) = summary("picks")["rlnMicrographName"]
+    assert Path(name).is_absolute() and Path(name).samefile("../Micrographs/mic0001.mrc")
+    assert (Path("picks") / coordinate_path(name)).is_file()
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        (["--mics", "Micrographs"], "both given"),
+        (["--in_mics", "absent.star"], "absent.star: cannot be read"),
+        (["--formats", "star,mod"], "mod is not one of star, box, csv"),
+        (["--gpu", "7"], "--gpu 7: this machine has"),
+        (["--gpu", "first"], "--gpu first: must be"),
+        (["--model", "absent.safetensors"], "absent.safetensors"),
+        (["--in_mics", f"{JOB}autopick.star"], "lists the coordinate files of a picking job"),
+    ],
+)
+def test_wrong_inputs(project: Simulated, capsys: pytest.CaptureFixture[str], more: list[str], told: str) -> None:
+    if JOB in more[1]:
+        star_of(project.names[:1])
+        assert pick() == 0
+    assert pick(*more) == 1
+    error = capsys.readouterr().err
+    assert told in error and error.startswith("ERROR: ") and "Traceback" not in error
+    assert markers() == ["EXIT_FAILURE"]
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        (["--diameter", "130"], "no micrographs were given"),
+        (["--diameter", "130", "--mics", "Micrographs"], "--mics needs --pixel-size"),
+        (["--diameter", "130", "--mics", "Nowhere/*.mrc", "--pixel-size", "4"], "--mics Nowhere/*.mrc: no .mrc"),
+    ],
+)
+def test_no_micrographs(project: Simulated, capsys: pytest.CaptureFixture[str], given: list[str], told: str) -> None:
+    assert main(["--o", JOB, *given]) == 1
+    assert told in capsys.readouterr().err and markers() == ["EXIT_FAILURE"]
+
+
+def test_abort_before_the_first_micrograph(project: Simulated) -> None:
+    Path(JOB).mkdir(parents=True)
+    (Path(JOB) / "RELION_JOB_ABORT_NOW").touch()
+    assert pick() == 3
+    assert markers() == ["EXIT_ABORTED"] and not list(Path(JOB).rglob("*_autopick.star"))
+
+
+def test_abort_between_micrographs_and_continue(project: Simulated, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = pick_workflow.pick_prepared
+
+    def then_abort(*given):  # type: ignore[no-untyped-def]
+        (Path(JOB) / "RELION_JOB_ABORT_NOW").touch()
+        return real(*given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pick_workflow, "pick_prepared", then_abort)
+        assert pick() == 3
+    assert markers() == ["EXIT_ABORTED"]
+    assert [path.name for path in Path(JOB).rglob("*_autopick.star")] == ["mic0001_autopick.star"]
+    assert pick() == 0
+    assert markers() == ["EXIT_SUCCESS"] and summary()["pickerStatus"] == ["skipped", "picked", "picked"]
+
+
+@pytest.mark.parametrize("size", ["640x384", "384x640"])
+def test_micrographs_that_are_not_square(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: str) -> None:
+    options = SimulateOptions(
+        o=str(tmp_path / "p"), diameter=DIAMETER, micrographs=1, particles=40, size=size, pixel_size=4.0,
+        contaminants=0.0, thickness=200.0, seed=8,
+    )  # fmt: skip
+    made = Simulated(tmp_path / "p", write_project(options))
+    monkeypatch.chdir(made.folder)
+    assert pick() == 0
+    (truth,) = made.truths
+    found = picks_of(truth.micrograph.name).xy
+    assert scores(made).f1 > 0.7
+    distance = np.hypot(*(truth.xy[:, None] - found[None]).transpose(2, 0, 1)).min(axis=1)
+    long = int(truth.shape[0] > truth.shape[1])
+    for end in (truth.xy[:, long] < 200, truth.xy[:, long] > 440):
+        assert end.sum() > 3 and np.median(distance[end]) < 2.5
+        offset = [found[np.hypot(*(found - p).T).argmin()] - p for p in truth.xy[end & (distance < 6)]]
+        assert np.abs(np.median(offset, axis=0)).max() < 1.5  # no stretch along either axis
+
+
+def test_an_empty_micrograph_has_no_picks(project: Simulated, capsys: pytest.CaptureFixture[str]) -> None:
+    put("Micrographs/noise.mrc", np.random.default_rng(1).normal(20, 3, (512, 512)).astype(np.float32))
+    star_of(["Micrographs/noise.mrc"])
+    assert pick("--views", "4", job="own/") == 0  # the model's own threshold
+    assert len(picks_of("Micrographs/noise.mrc", "own/")) <= 5
+    capsys.readouterr()
+    assert pick("--report", "Yes", "--threshold", "0.95") == 0
+    assert len(picks_of("Micrographs/noise.mrc")) == 0 and markers() == ["EXIT_SUCCESS"]
+    assert "no particles were found in 1 micrographs: check --diameter" in capsys.readouterr().err
+    assert f"{JOB}autopick.star" in nodes()["rlnPipeLineNodeName"]
+
+
+def test_kinds_of_image_files(project: Simulated) -> None:
+    """The same picture in every kind of file; whole numbers after scaling, so that rounding is all that differs."""
+    image = image_of(project.names[0])
+    level = (image - image.mean()) / image.std()
+    kinds = {
+        "f2.mrc": level.astype(np.float16),
+        "i1.mrc": np.clip(np.rint(level * 24), -127, 127).astype(np.int8),
+        "i2.mrc": np.rint(level * 1000).astype(np.int16),
+        "u2.mrc": np.rint(level * 1000 + 20000).astype(np.uint16),
+    }
+    put("Kinds/f4.mrc", level)
+    for name, data in kinds.items():
+        put(f"Kinds/{name}", data)
+    raw = Path("Kinds/f4.mrc").read_bytes()
+    swapped = bytearray(np.frombuffer(raw[:224], "<i4").astype(">i4").tobytes()) + raw[224:1024]
+    swapped[212:216] = bytes([0x11, 0x11, 0, 0])
+    Path("Kinds/big.mrc").write_bytes(bytes(swapped) + np.frombuffer(raw[1024:], "<f4").astype(">f4").tobytes())
+    with mrcfile.new("Kinds/extended.mrc") as mrc:
+        mrc.set_data(level)
+        mrc.set_extended_header(np.zeros(2048, np.uint8))
+        mrc.voxel_size = 0.0
+    tifffile.imwrite("Kinds/float.tif", level[::-1].copy())  # RELION turns TIFF images upside down
+    tifffile.imwrite("Kinds/whole.tiff", np.rint(level[::-1] * 1000).astype(np.int16))
+    names = sorted(str(path) for path in Path("Kinds").iterdir() if path.name != "f4.mrc")
+    star_of(["Kinds/f4.mrc", *names])
+    assert pick() == 0 and len(names) == 8
+    expected = picks_of("Kinds/f4.mrc").xy
+    for name in names:
+        if name.endswith(("big.mrc", "extended.mrc", "float.tif")):
+            np.testing.assert_array_equal(picks_of(name).xy, expected, err_msg=name)
+        assert agreement(expected, picks_of(name).xy) > 0.97, name
+
+
+def test_one_bad_micrograph_among_ten(project: Simulated, capsys: pytest.CaptureFixture[str]) -> None:
+    names = crops(10)
+    broken = Path(names[6])
+    broken.write_bytes(broken.read_bytes()[:50_000])
+    assert pick("--report", "Yes", star="crops.star") == 0
+    assert markers() == ["EXIT_SUCCESS"]
+    error = capsys.readouterr().err
+    assert f"WARNING: [ 7/10] {names[6]}: failed: micrograph {names[6]} is truncated" in error
+    table = summary()
+    assert table["pickerStatus"] == ["failed" if name == names[6] else "picked" for name in names]
+    assert "is truncated" in table["pickerMessage"][6]
+    good = [name for name in names if name != names[6]]
+    assert all(len(found) for found in all_picks(good).values())
+    assert not (Path(JOB) / coordinate_path(names[6])).exists()
+    listed = read_tables(Path(JOB) / "autopick.star", ("rlnMicrographName",))["coordinate_files"]
+    assert listed["rlnMicrographName"] == good
+
+
+def test_a_mended_micrograph_is_picked_by_the_next_run(project: Simulated) -> None:
+    whole = Path(project.names[1]).read_bytes()
+    Path(project.names[1]).write_bytes(whole[:5000])
+    assert pick() == 0
+    Path(project.names[1]).write_bytes(whole)
+    assert pick() == 0
+    assert summary()["pickerStatus"] == ["skipped", "picked", "skipped"]
+
+
+def test_generations(project: Simulated) -> None:
+    """The node that fits the RELION which wrote job.star, or the one asked for."""
+    star_of(project.names[:1])
+    old = "data_job\n\n_rlnJobType 99\n_rlnJobIsContinue 0\n"
+    new = "\n# version {}\n\ndata_job\n\n_rlnJobTypeLabel relion.external\n_rlnJobIsContinue 0\n_rlnJobIsTomo 0\n"
+    suffix, table = "coords_suffix_autopick.star", "autopick.star"
+    expected = {
+        "3.1": ("rlnPipeLineNodeType", suffix, 2),
+        "4.0": ("rlnPipeLineNodeTypeLabel", table, "MicrographsCoords.star.relion.autopick"),
+        "5.0": ("rlnPipeLineNodeTypeLabel", table, "MicrographCoordsGroup.star.relion.autopick"),
+    }
+    Path(JOB).mkdir(parents=True)
+    texts = {"3.1": old, "4.0": new.format(30001), "5.0": new.format(50001)}
+    for generation, (column, name, kind) in expected.items():
+        (Path(JOB) / "job.star").write_text(texts[generation])
+        assert pick() == 0
+        assert nodes()["rlnPipeLineNodeName"][0] == JOB + name
+        assert nodes()[column][0] == kind
+        assert (Path(JOB) / suffix).is_file() and (Path(JOB) / table).is_file()
+    assert pick("--relion-version", "3.1") == 0
+    assert nodes()["rlnPipeLineNodeType"][0] == 2
