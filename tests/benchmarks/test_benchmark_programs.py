@@ -1,0 +1,107 @@
+"""The benchmarks: that they start, and that their tables and measurements are right; nothing is timed here."""
+
+from __future__ import annotations
+
+import importlib
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+
+BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
+
+
+def module(name: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    return importlib.import_module(name)
+
+
+@pytest.mark.parametrize("name", ["speed", "accuracy"])
+def test_help(name: str) -> None:
+    command = [sys.executable, str(BENCHMARKS / f"{name}.py"), "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert "--topaz-venv" in done.stdout
+
+
+def test_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    tables = module("tables", monkeypatch)
+    text = tables.markdown(["name", "F1", "peak"], [["ours", 0.96249, 400.4], ["other", None, 1000.6]], (0, 3, 0))
+    assert text == (
+        "| name  |    F1 | peak |\n"
+        "| ----- | ----: | ---: |\n"
+        "| ours  | 0.962 |  400 |\n"
+        "| other |     – | 1001 |\n"
+    )  # fmt: skip
+    with pytest.raises(ValueError, match="2 cells"):
+        tables.markdown(["a", "b"], [["only one"]])
+
+
+def test_cost_counts_the_children(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    measure = module("measure", monkeypatch)
+    inner = "x = bytearray(150_000_000); sum(range(3_000_000))"
+    outer = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {inner!r}], check=True)"
+    idle = measure.run([sys.executable, "-c", "pass"], tmp_path, tmp_path / "log", {})
+    busy = measure.run([sys.executable, "-c", outer], tmp_path, tmp_path / "log", {})
+    assert busy.peak > 150  # a fresh child counts as large as its parent, so the idle one says little
+    assert busy.cpu > idle.cpu
+    both = idle + busy
+    assert (both.cpu, both.peak) == (idle.cpu + busy.cpu, busy.peak)
+    assert measure.middle([idle, busy, both]).cpu == busy.cpu
+
+
+def test_a_failed_command_is_not_measured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    measure = module("measure", monkeypatch)
+    with pytest.raises(SystemExit, match="no such thing"):
+        measure.run([sys.executable, "-c", "raise SystemExit('no such thing')"], tmp_path, tmp_path / "log", {})
+
+
+def test_ratios_are_those_of_topaz_over_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    speed, cost = module("speed", monkeypatch), module("measure", monkeypatch).Cost
+    single = {"ours": cost(2.0, 2.0, 300.0), "Topaz": cost(6.0, 6.0, 700.0)}
+    whole = {"ours": cost(4.0, 4.0, 300.0), "Topaz": cost(30.0, 30.0, 700.0)}
+    (line,) = speed.ratios(3, single, whole)
+    assert "3.0 with 1 micrograph, 7.5 with 3, 12.0 for each further one" in line
+
+
+def test_accuracy_row(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Coordinates as Topaz writes them -> a line of the table."""
+    accuracy, programs = module("accuracy", monkeypatch), module("programs", monkeypatch)
+    (tmp_path / "Micrographs").mkdir()
+    (tmp_path / "Micrographs" / "a.mrc").touch()
+    field = programs.Field(tmp_path / "Micrographs", 1.5, 120.0)
+    table = "image_name\tx_coord\ty_coord\tscore\na\t100\t200\t3.5\na\t320\t300\t-2.0\na\t500\t500\t-3.0\n"
+    (tmp_path / "picks.txt").write_text(table)
+    found = accuracy.topaz_picks(tmp_path / "picks.txt", field)
+    picks = accuracy.cut(found, 0.0)
+    assert [len(part["a"][0]) for part in (found, picks)] == [3, 1]
+    truth = {"a": np.array([[100, 200], [300, 300]])}
+    scores = [(accuracy.score_picks(truth, picks, r), accuracy.score_picks(truth, found, r)) for r in accuracy.RADII]
+    row = accuracy.row_of("Topaz", 0.0, scores, 1.25)
+    assert row[2:5] == [1.0, 0.5, pytest.approx(2 / 3)]  # the second pick is below the threshold
+    assert row[5:7] == [1.0, 1.0]
+    assert row[9] == 0.5  # and 20 px off, too far for the smaller radius
+    assert "| Topaz  |" in accuracy.table([row])
+
+
+def test_which_micrographs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    accuracy = module("accuracy", monkeypatch)
+    known = [*accuracy.HELD_OUT, *accuracy.DEVELOPMENT]
+    assert accuracy.selected("held-out", known) == list(accuracy.HELD_OUT)
+    assert not set(accuracy.HELD_OUT) & set(accuracy.DEVELOPMENT)
+    (tmp_path / "list").write_text("Micrographs/May08_04.32.27.mrc\n")
+    assert accuracy.selected(str(tmp_path / "list"), known) == ["May08_04.32.27"]
+    with pytest.raises(SystemExit, match="nothing"):
+        accuracy.selected("nothing", known)
+
+
+def test_loading_a_command_leaves_the_collector_as_it_was() -> None:
+    """What keeps the start short must not outlast it."""
+    code = (
+        "import gc, sys; from relion_ext_picker.cli import main; main(['demo', '--o', sys.executable]); "
+        "sys.exit(0 if gc.isenabled() and gc.get_freeze_count() > 10000 else 1)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=120).returncode == 0
