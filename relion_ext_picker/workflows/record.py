@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -58,19 +59,17 @@ class Record:
         self._file = self._path.open("a", encoding="utf-8")
 
     def _read(self, folder: Path) -> list[str]:
-        good = []
+        """Take over the entries that hold; their lines."""
+        found: dict[str, tuple[str, Entry]] = {}  # by coordinate file: the last micrograph written to it owns it
         for line in self._path.read_text(encoding="utf-8", errors="replace").splitlines():
             try:
-                data = json.loads(line)
-                summary = replace(MicrographSummary.from_json(data["summary"]), status="skipped")
-                xy = np.array(data["xy"], np.float32).reshape(-1, 2)
-                entry = Entry(summary, data["coordinates"], xy, np.array(data["score"], np.float32))
+                entry = _entry(json.loads(line))
             except (ValueError, KeyError, TypeError, PickerError):
                 continue  # half a line, or of another version: the micrograph is picked again
             if (folder / entry.coordinates).is_file():
-                self.entries[summary.name] = entry
-                good.append(line)
-        return good
+                found[entry.coordinates] = (line, entry)
+        self.entries = {entry.summary.name: entry for _, entry in found.values()}
+        return [line for line, _ in found.values()]
 
     def finished(self, micrograph: Micrograph) -> Entry | None:
         """The entry of a micrograph, if it was finished with the same pixel size."""
@@ -93,3 +92,13 @@ class Record:
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+
+
+def _entry(data: Any) -> Entry:
+    """Undo what :meth:`Record.add` writes; any of several errors where it is something else."""
+    summary = replace(MicrographSummary.from_json(data["summary"]), status="skipped")
+    xy = np.array(data["xy"], np.float32).reshape(-1, 2)
+    score = np.array(data["score"], np.float32)
+    if not len(xy) == len(score) == summary.picks:
+        raise ValueError("the numbers of coordinates, scores and picks differ")
+    return Entry(summary, data["coordinates"], xy, score)
