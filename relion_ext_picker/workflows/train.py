@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -23,7 +23,7 @@ from relion_ext_picker.pickers.drpnet.picker import NEW_CLASSIFIER, DefaultPicke
 from relion_ext_picker.relion.job import JobDirectory
 from relion_ext_picker.simulation.fields import FieldSource
 from relion_ext_picker.training.batches import Source, patch_batches, proposer_loss
-from relion_ext_picker.training.loop import Schedule, fit
+from relion_ext_picker.training.loop import Batch, Schedule, fit
 from relion_ext_picker.training.patches import Labelled, MicrographSource
 from relion_ext_picker.training.verifier import Draw, candidate_batches, verifier_loss
 from relion_ext_picker.types import Array, Grid, ModelCard, ScoreMap
@@ -175,12 +175,13 @@ def _trained(job: JobDirectory, start: DefaultPicker, data: Data, options: Train
             data.source, options.seed, REFERENCE_DIAMETER, options.batch, workers=int(options.j > 1)
         )
         schedule = Schedule(options.steps, options.learning_rate, report=max(1, min(100, options.steps // 10)))
-        fitted = fit(proposer, batches, proposer_loss, schedule, device, progress("first network", "proposer"))
+        watched = _until_abort(batches, job)
+        fitted = fit(proposer, watched, proposer_loss, schedule, device, progress("first network", "proposer"))
         networks["proposer"] = fitted.state_dict()
         start = DefaultPicker(start.card, networks, device, views=1)
     if options.stage in ("both", "classifier"):
         verifier = start.network("classifier")
-        draw = _aborting(data.source.draws(options.seed + 1), job)
+        draw = _watched(data.source.draws(options.seed + 1), job)
         found = candidate_batches(start, draw, options.seed, 4 * options.batch)
         rate = 0.5 * options.learning_rate
         schedule = Schedule(options.classifier_steps, rate, report=max(1, min(100, options.classifier_steps // 10)))
@@ -189,7 +190,15 @@ def _trained(job: JobDirectory, start: DefaultPicker, data: Data, options: Train
     return DefaultPicker(start.card, networks, device, views=1)
 
 
-def _aborting(draw: Draw, job: JobDirectory) -> Draw:
+def _until_abort(batches: Iterator[Batch], job: JobDirectory) -> Iterator[Batch]:
+    for batch in batches:
+        job.check_abort()
+        yield batch
+
+
+def _watched(draw: Draw, job: JobDirectory) -> Draw:
+    """The same for patches: many may be drawn before there is a batch of candidates."""
+
     def checked() -> tuple[Array, Array]:
         job.check_abort()
         return draw()

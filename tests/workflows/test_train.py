@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -178,6 +180,39 @@ def test_abort(project: Simulated) -> None:
     (Path(TRAINING) / "RELION_JOB_ABORT_NOW").touch()
     assert from_coordinates("Truth/truth.star", "--stage", "classifier") == 3
     assert markers(TRAINING) == ["EXIT_ABORTED"]
+
+
+@pytest.mark.parametrize(("stage", "loss"), [("proposer", "proposer_loss"), ("classifier", "verifier_loss")])
+def test_abort_is_noticed_within_a_step(
+    project: Simulated, monkeypatch: pytest.MonkeyPatch, stage: str, loss: str
+) -> None:
+    real, calls = getattr(train_workflow, loss), []
+
+    def then_abort(*given):  # type: ignore[no-untyped-def]
+        calls.append(1)
+        (Path(TRAINING) / "RELION_JOB_ABORT_NOW").touch()
+        return real(*given)
+
+    monkeypatch.setattr(train_workflow, loss, then_abort)
+    more = ["--stage", stage, "--steps", "1000", "--classifier-steps", "1000"]
+    assert from_coordinates("Truth/truth.star", *more) == 3
+    assert len(calls) == 1 and markers(TRAINING) == ["EXIT_ABORTED"]
+
+
+def test_stopped_with_a_worker(project: Simulated) -> None:
+    """SIGTERM during a training whose patches come from a process of its own: it goes too."""
+    line = ["train", "--o", TRAINING, "--in_mics", STAR, "--in_coords", "Truth/truth.star", "--diameter", "130"]
+    line += ["--gpu", "cpu", "--steps", "200", "--batch", "2", "--stage", "proposer", "--j", "2"]
+    command = [sys.executable, "-m", "relion_ext_picker.cli", *line]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None and process.stderr is not None
+        while "first network: step 40" not in (told := process.stdout.readline()):  # the second of these lines
+            assert told, process.stderr.read()
+        process.terminate()
+        _, error = process.communicate(timeout=60)  # both ends closed: nobody is left who holds them
+    assert process.returncode == 143 and "ERROR: stopped by SIGTERM" in error
+    assert markers(TRAINING) == ["EXIT_FAILURE"]
+    load_model(Path(TRAINING) / "checkpoint.safetensors", "drpnet")  # what there was is usable
 
 
 # ---- the second network, trained in the picking job
