@@ -61,17 +61,17 @@ class JobOptions:
 
     o: str = opt("", "Job directory; results, log and markers go there.", group="RELION", metavar="DIR", required=True)
     in_mics: str = opt("", "Micrographs STAR file.", group="RELION", metavar="FILE", relion="in_mic")
-    in_movies: str = opt("", "Movies STAR file (not used for picking).", group="RELION", metavar="FILE", relion="in_mov")
+    in_movies: str = opt("", "Movies STAR file (not used).", group="RELION", metavar="FILE", relion="in_mov")
     in_parts: str = opt("", "Particles STAR file.", group="RELION", metavar="FILE", relion="in_part")
     in_coords: str = opt(
         "", "Coordinates: a RELION coordinate node, a folder, or one .star, .box or .csv file.", group="RELION",
         metavar="FILE", relion="in_coords",
     )  # fmt: skip
     in_3dref: str = opt(
-        "", "3D reference (not used for picking).", group="RELION", metavar="FILE", relion="in_3dref",
+        "", "3D reference (not used).", group="RELION", metavar="FILE", relion="in_3dref",
         aliases=("--in_3Dref",),
     )  # fmt: skip
-    in_mask: str = opt("", "3D mask (not used for picking).", group="RELION", metavar="FILE", relion="in_mask")
+    in_mask: str = opt("", "3D mask (not used).", group="RELION", metavar="FILE", relion="in_mask")
     j: int = opt(1, "Number of CPU threads.", group="RELION", low=1, high=1024, relion="nr_threads")
     pipeline_control: str = opt("", "Directory RELION watches for markers.", group="RELION", metavar="DIR")
     relion_version: str = opt(

@@ -8,7 +8,6 @@ from __future__ import annotations
 import csv
 import logging
 import re
-import secrets
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from io import StringIO
@@ -17,6 +16,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from numpy.typing import ArrayLike
 
+from relion_ext_picker.atomic import atomic_path
 from relion_ext_picker.errors import InputError
 from relion_ext_picker.io.coordinate_files import (
     SUFFIXES,
@@ -102,12 +102,8 @@ def write_csv(path: Path, micrograph_name: str, xy: ArrayLike, score: ArrayLike 
 
 
 def _write(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    try:
+    with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 # ---- sets of micrographs

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import secrets
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, fields
 from pathlib import Path
@@ -21,6 +20,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
+from relion_ext_picker.atomic import atomic_path
 from relion_ext_picker.errors import InputError, WeightsError
 from relion_ext_picker.types import ModelCard
 
@@ -74,15 +74,10 @@ def save_model(path: Path, card: ModelCard, networks: Mapping[str, Mapping[str, 
             tensors[f"{network}.{name}"] = tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
     header = {"format": FORMAT_VERSION, **asdict(card)}
     data = save(tensors, {CARD_KEY: json.dumps(header, sort_keys=True, allow_nan=False)})
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        with temporary.open("wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with atomic_path(path) as temporary, temporary.open("wb") as stream:
+        stream.write(data)
+        stream.flush()
+        os.fsync(stream.fileno())
 
 
 def load_model(path: Path, mode: str | None = None) -> tuple[ModelCard, dict[str, dict[str, torch.Tensor]]]:

@@ -19,7 +19,7 @@ from relion_ext_picker.report.pdf import write_overlay_png
 from relion_ext_picker.workflows import pick
 from relion_ext_picker.workflows.simulate import MICROGRAPHS_STAR, Truth, write_project
 
-JOB = "External/job001/"
+JOB = "Picks/"  # not a job folder of RELION, whose first External job in this project would overwrite it
 PICTURE = "overlay.png"
 RADII = (0.4, 0.2)  # matching radii as fractions of the diameter
 

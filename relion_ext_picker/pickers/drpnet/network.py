@@ -4,7 +4,7 @@ Both see the micrograph rescaled so that the particle is `REFERENCE_DIAMETER` px
 standard deviation 1.
 
 * :class:`Proposer` - fully convolutional regression of a score map, one sample per 2 x 2 px. Four scales with additive
-  skips: the receptive field (over 200 px) spans several particles, so that a dark patch inside carbon or ice is seen
+  skips: the receptive field (about 170 px) spans several particles, so that a dark patch inside carbon or ice is seen
   in its surroundings, which the 20 px of the published network do not allow.
 * :class:`Verifier` - looks at one candidate in a window of 1.5 diameters and corrects the proposer's score.
 """

@@ -195,5 +195,7 @@ def _load(card: ModelCard, name: str, networks: Mapping[str, Mapping[str, Tensor
             {key: value.float() if value.is_floating_point() else value for key, value in networks[name].items()}
         )
     except (KeyError, TypeError, RuntimeError) as error:
-        raise WeightsError(f"the {name} of this model does not fit its card: {str(error).splitlines()[-1].strip()}") from error
+        raise WeightsError(
+            f"the {name} of this model does not fit its card: {str(error).splitlines()[-1].strip()}"
+        ) from error
     return network.eval().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
