@@ -13,6 +13,10 @@ from relion_ext_picker.options import SimulateOptions
 from relion_ext_picker.workflows.simulate import write_project
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "slow: takes several seconds; leave out with -m 'not slow'")
+
+
 @pytest.fixture(scope="session")
 def simulated(tmp_path_factory: pytest.TempPathFactory) -> Simulated:
     """Three micrographs of 512 x 512 px at 4 Å/px with clear hollow shells; not to be written into."""

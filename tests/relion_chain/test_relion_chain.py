@@ -28,6 +28,7 @@ from relion_ext_picker.relion.star import read_micrographs
 from relion_ext_picker.relion.tables import read_tables
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.skipif(
         shutil.which("relion_pipeliner") is None, reason="RELION is not installed (apt-get install relion)"
     ),

@@ -199,6 +199,7 @@ def test_abort_is_noticed_within_a_step(
     assert len(calls) == 1 and markers(TRAINING) == ["EXIT_ABORTED"]
 
 
+@pytest.mark.slow
 def test_stopped_with_a_worker(project: Simulated) -> None:
     """SIGTERM during a training whose patches come from a process of its own: it goes too."""
     line = ["train", "--o", TRAINING, "--in_mics", STAR, "--in_coords", "Truth/truth.star", "--diameter", "130"]
@@ -229,6 +230,7 @@ def sharp_model() -> str:
     return "sharp.safetensors"
 
 
+@pytest.mark.slow
 def test_retraining_in_the_job(
     project: Simulated, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
