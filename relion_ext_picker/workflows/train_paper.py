@@ -40,6 +40,7 @@ HIGHPASS = 100.0  # px of the reduced image: what equation 1 would take out of a
 SNR = (0.05, 4.0)  # fainter particles cannot be told in a view of 20 px, and would teach it to answer nothing
 HELD_OUT = 1_000_000  # added to the seed for fields that are never trained on
 HELD_OUT_FIELDS = 200
+MEASURED = ("paper", "paper-10017")  # presets whose held-out scores the card tells: most and least smoothing
 HIT = 0.4  # matching radius as a fraction of the diameter
 
 _log = logging.getLogger(__name__)
@@ -91,10 +92,14 @@ def train_paper(job: JobDirectory, options: TrainOptions) -> None:
     patches = training_patches(training, settings, options.seed)
     state = train_fcrn(patches, settings, options.steps, device, options.seed, progress)
     calibration = {name: round(value, 5) for name, value in calibrate(state, held_out, device).items()}
-    scores = held_out_scores(PaperPicker(paper_card("paper", calibration, {}), {"proposer": state}, device), held_out)
-    _log.info("held out, first network alone: %s", ", ".join(f"{name} {value:g}" for name, value in scores.items()))
+    scores = {}
+    for preset in MEASURED:
+        picker = PaperPicker(paper_card(preset, calibration, {}), {"proposer": state}, device)
+        scores[preset] = held_out_scores(picker, held_out)
+        told_scores = ", ".join(f"{name} {value:g}" for name, value in scores[preset].items())
+        _log.info("held out, first network alone, preset %s: %s", preset, told_scores)
     provenance = {
-        **told, "seed": options.seed, "steps": options.steps, "batch": options.batch,
+        **told, "command": _command(options), "seed": options.seed, "steps": options.steps, "batch": options.batch,
         "learning_rate": options.learning_rate, "validation": scores,
         "versions": {"relion_ext_picker": __version__, "torch": torch.__version__, "python": platform.python_version()},
     }  # fmt: skip
@@ -104,6 +109,15 @@ def train_paper(job: JobDirectory, options: TrainOptions) -> None:
     job.write("training.json", lambda path: path.write_text(text, encoding="utf-8"))
     job.declare(MODEL, "model")
     _log.info("model: %s%s", job.prefix, MODEL)
+
+
+def _command(options: TrainOptions) -> str:
+    """The command line that makes the same model."""
+    source = "--simulated" if options.simulated else f"--in_coords {options.in_coords} --diameter {options.diameter:g}"
+    return (
+        f"relion_ext_picker train --preset paper {source} --steps {options.steps} --batch {options.batch} "
+        f"--learning-rate {options.learning_rate:g} --seed {options.seed} --o DIR"
+    )
 
 
 def held_out_scores(picker: PaperPicker, fields: Sequence[Field]) -> dict[str, float]:

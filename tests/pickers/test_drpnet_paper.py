@@ -13,6 +13,7 @@ from torch import Tensor
 
 from relion_ext_picker import options
 from relion_ext_picker.errors import InputError, WeightsError
+from relion_ext_picker.io.weights import builtin_model, load_model
 from relion_ext_picker.pickers.base import Examples, Picker, Request, pick_micrograph
 from relion_ext_picker.pickers.drpnet import paper as module
 from relion_ext_picker.pickers.drpnet.paper import PaperPicker, paper_card, screen
@@ -77,9 +78,9 @@ def test_every_paper_preset_has_settings() -> None:
 
 def test_settings_of_the_text_and_of_the_files() -> None:
     text, file = SETTINGS["paper"], SETTINGS["paper-10017"]
-    assert (text.detect.sigma, text.detect.height) == (7, 14)
-    assert (text.positives.sigma, text.positives.height) == (16, 22.5)
-    assert (text.negatives.sigma, text.negatives.height) == (12.5, 10)
+    assert (text.detect.sigma, text.detect.height) == (9, 10)
+    assert (text.positives.sigma, text.positives.height) == (9, 15)
+    assert (text.negatives.sigma, text.negatives.height) == (9, 5)
     assert (file.detect, file.cutoff, file.filter_candidates) == (Detection(4, 4, 1), 0.975, True)
     assert file.threshold == pytest.approx(0.025)
     assert replace(file, cutoff=0.3).threshold == 0.5
@@ -118,13 +119,32 @@ def test_literal_shifts(monkeypatch: pytest.MonkeyPatch) -> None:
     assert picker().propose(literal.prepare(image, 1.0, DIAMETER)).grid.offset == (0.5, 0.5)
 
 
+def shipped(preset: str) -> PaperPicker:
+    card, networks = load_model(builtin_model("drpnet_paper"), "drpnet")
+    return PaperPicker(replace(card, preset=preset), networks, CPU)
+
+
 @pytest.mark.parametrize("preset", sorted(SETTINGS))
 def test_no_picks_without_particles(preset: str) -> None:
     noise = np.random.default_rng(0).normal(100, 5, (400, 500)).astype(np.float32)
     slope = noise + np.linspace(0, 50, 500, dtype=np.float32)[None]
     for image in (noise, slope, np.full((400, 500), 3, np.float32)):
-        xy, _ = pick_micrograph(picker(preset, response=2.0), image, 1.0, Request(DIAMETER, threshold=0.0))
+        xy, _ = pick_micrograph(shipped(preset), image, 1.0, Request(DIAMETER, threshold=0.0))
         assert len(xy) == 0
+
+
+def test_the_shipped_network_finds_particles() -> None:
+    image, truth = micrograph((500, 700), noise=3)
+    xy, _ = pick_micrograph(shipped("paper"), image, 1.0, Request(DIAMETER))
+    off = np.hypot(*errors(xy, truth).T)
+    assert len(xy) > 20
+    assert (off[:20] < 0.1 * DIAMETER).all()  # best first
+
+
+def test_the_card_of_the_shipped_network_says_where_it_comes_from() -> None:
+    card = shipped("paper").card
+    assert {"data", "command", "seed", "steps", "validation", "versions"} <= set(card.provenance)
+    assert set(card.calibration) == {"response", "shift_rows", "shift_cols"}
 
 
 def test_bright_particles() -> None:

@@ -8,7 +8,11 @@ from scipy import ndimage
 
 from relion_ext_picker.errors import InputError
 from relion_ext_picker.pickers.drpnet import paper_image as image
-from relion_ext_picker.types import Grid
+from relion_ext_picker.types import Array, Grid
+
+
+def preprocess(picture: Array, scale: int, *, complement: bool = False) -> Array:
+    return image.eight_bit(image.reduced(picture, scale), complement=complement)
 
 
 @pytest.mark.parametrize(
@@ -81,14 +85,14 @@ def test_negative_values_are_not_cut_off() -> None:
 def test_the_result_does_not_depend_on_the_unit_of_the_file(factor_and_offset: tuple[float, float]) -> None:
     factor, offset = factor_and_offset
     picture = ndimage.gaussian_filter(np.random.default_rng(0).normal(128, 50, (150, 120)), 2).astype(np.float32)
-    reference = image.preprocess(picture, 1)
-    again = image.preprocess((picture * factor + offset).astype(np.float32), 1)
+    reference = preprocess(picture, 1)
+    again = preprocess((picture * factor + offset).astype(np.float32), 1)
     assert np.abs(reference - again).mean() < 1.5 / 255
 
 
 def test_eight_bits_and_the_grey_level_of_the_paper() -> None:
     picture = np.random.default_rng(0).gamma(2.0, 10.0, (300, 260)).astype(np.float32)
-    levels = image.preprocess(picture, 1) * 255
+    levels = preprocess(picture, 1) * 255
     np.testing.assert_allclose(levels, np.round(levels), atol=1e-3)
     assert 0.5 <= levels.mean() / 255 <= 0.6
     assert levels.min() >= 0 and levels.max() <= 255
@@ -96,9 +100,9 @@ def test_eight_bits_and_the_grey_level_of_the_paper() -> None:
 
 def test_complement() -> None:
     picture = np.random.default_rng(0).normal(100, 10, (90, 80)).astype(np.float32)
-    swapped = image.preprocess(picture, 1, complement=True)
-    assert np.abs(swapped - image.preprocess(200 - picture, 1)).mean() < 1 / 255
-    assert np.corrcoef(swapped.ravel(), image.preprocess(picture, 1).ravel())[0, 1] < -0.99
+    swapped = preprocess(picture, 1, complement=True)
+    assert np.abs(swapped - preprocess(200 - picture, 1)).mean() < 1 / 255
+    assert np.corrcoef(swapped.ravel(), preprocess(picture, 1).ravel())[0, 1] < -0.99
 
 
 def test_flattening_removes_illumination_and_keeps_particles() -> None:
@@ -119,21 +123,21 @@ def test_flattening_is_equation_1() -> None:
 
 
 def test_constant_and_broken_values() -> None:
-    assert np.ptp(image.preprocess(np.full((70, 80), 7, np.float32), 1)) == 0
+    assert np.ptp(preprocess(np.full((70, 80), 7, np.float32), 1)) == 0
     picture = np.random.default_rng(0).normal(100, 10, (90, 80)).astype(np.float32)
     broken = picture.copy()
     broken[3, 4], broken[50, 60] = np.nan, np.inf
-    levels = image.preprocess(broken, 1)
+    levels = preprocess(broken, 1)
     assert np.isfinite(levels).all()
-    assert np.abs(levels - image.preprocess(picture, 1)).mean() < 0.02
+    assert np.abs(levels - preprocess(picture, 1)).mean() < 0.02
     with pytest.raises(InputError, match="no finite value"):
-        image.preprocess(np.full((70, 80), np.nan, np.float32), 1)
+        preprocess(np.full((70, 80), np.nan, np.float32), 1)
 
 
 def test_a_read_only_image_is_accepted() -> None:
     picture = np.random.default_rng(0).normal(100, 10, (90, 80)).astype(np.float32)
     picture.flags.writeable = False
-    image.preprocess(picture, 1)
+    preprocess(picture, 1)
 
 
 def test_a_particle_larger_than_the_micrograph() -> None:
@@ -149,3 +153,26 @@ def test_patches_show_the_box() -> None:
     np.testing.assert_allclose(patch[0], 255 * values[19:83, 39:103], atol=0.01)
     assert image.patches_of(frame, np.zeros(0), np.zeros(0)).shape == (0, 64, 64)
     assert np.isfinite(image.patches_of(frame, np.array([0.0, 119.0]), np.array([159.0, 0.0]))).all()
+
+
+@pytest.mark.parametrize("diameter", [30.0, 60.0, 75.0, 120.0])
+def test_noise_is_told_from_signal(diameter: float) -> None:
+    rng = np.random.default_rng(0)
+    noise = rng.normal(0, 1, (500, 600)).astype(np.float32)
+    frame = image.frame_of(noise, diameter, 1.6)
+    assert frame.signal is not None and frame.signal.max() < 0.15
+    rows, cols = np.indices(noise.shape)
+    half = noise.copy()
+    for x, y in rng.uniform(0.6 * diameter, 300 - 0.6 * diameter, (12, 2)):
+        half -= 0.7 * (np.hypot(rows - y, cols - x) < diameter / 2)
+    share = image.frame_of(half.astype(np.float32), diameter, 1.6).signal
+    assert share is not None and np.median(share[:, : share.shape[1] // 3]) > 0.3
+    if diameter < 70:  # the right end is farther from the particles than the map is smooth
+        assert share[:, -share.shape[1] // 10 :].max() < 0.15
+
+
+def test_a_constant_image_has_no_signal_and_a_smooth_one_has() -> None:
+    assert not np.any(image.frame_of(np.full((300, 300), 5, np.float32), 40, 1.6).signal)
+    smooth = ndimage.gaussian_filter(np.random.default_rng(0).normal(size=(300, 300)), 6).astype(np.float32)
+    share = image.frame_of(smooth, 40, 1.6).signal
+    assert share is not None and share.min() > 0.7

@@ -14,7 +14,14 @@ from torch import Tensor
 
 from relion_ext_picker.errors import WeightsError
 from relion_ext_picker.pickers.base import Examples, Progress
-from relion_ext_picker.pickers.drpnet.paper_image import PaperFrame, enlarge, frame_of, network_input, patches_of
+from relion_ext_picker.pickers.drpnet.paper_image import (
+    PaperFrame,
+    enlarge,
+    frame_of,
+    network_input,
+    patches_of,
+    spread,
+)
 from relion_ext_picker.pickers.drpnet.paper_networks import Fcrn, ParticleClassifier
 from relion_ext_picker.pickers.drpnet.paper_peaks import Peaks, prominent
 from relion_ext_picker.pickers.drpnet.paper_settings import ClassifierTraining, Detection, settings_of
@@ -47,8 +54,9 @@ class PaperMap(ScoreMap):
 class PaperPicker:
     """DRPnet as published (the presets whose names begin with "paper").
 
-    The first-stage score is r / (r + 1), where r is the response, smoothed over a quarter of the half box, over the
-    response to a typical particle (``card.calibration["response"]``): 0.5 is a typical particle. The second-stage
+    The first-stage score is r / (r + 1), where r is the response, smoothed over a quarter of the half box and weighted
+    by how sure it is that there is more than noise (:func:`.paper_image.signal_share`), over that of a typical
+    particle (``card.calibration["response"]``): 0.5 is a typical particle. The second-stage
     score is the probability of being a particle; candidates that the percentile screen discards get 0.
 
     Parameters
@@ -124,6 +132,8 @@ class PaperPicker:
         response = np.maximum(response, 0)
         typical = self.card.calibration.get("response", 1.0)
         strength = ndimage.gaussian_filter(response, scales.radius / 4) / np.float32(typical)
+        if frame.signal is not None:
+            strength = strength * spread(frame.signal, _shape(strength))
         return PaperMap(strength / (strength + 1), self._shifted(frame), response, scales.radius)
 
     def peaks(

@@ -24,6 +24,8 @@ SMOOTHING = 2.0  # px of the reduced image
 FLATTENING = 100.0  # px of the reduced image, sigma of the local mean
 GREY = 0.55  # mean grey level the image is shifted to ...
 GREY_RANGE = (0.5, 0.6)  # ... unless it lies in this range
+NOISE_BAND = (1.0, 1.6)  # px, Gaussians between which the noise is measured
+NOISE_MARGIN = 1.5
 PATCH = 64  # px, side of a patch for the second network
 
 
@@ -56,17 +58,17 @@ class Scales:
 
 @dataclass(frozen=True)
 class PaperFrame(ScoreMap):
-    """A prepared image, or the response to it, that knows its scales.
+    """A prepared image that knows its scales.
 
     Attributes
     ----------
     scales : Scales
-    ceiling : float
-        Strongest response before smoothing, in the unit of `values`; 0 for an image.
+    signal : ndarray, shape (h / 4, w / 4), float32, or None
+        How sure it is that there is more than noise, 0..1, see :func:`signal_share`; None is 1 everywhere.
     """
 
     scales: Scales = Scales(1, 1, 1, 0.0)
-    ceiling: float = 0.0
+    signal: Array | None = None
 
 
 def scale_factors(box: float, longest: int) -> Scales:
@@ -135,6 +137,13 @@ def enlarge(image: Array, factor: int, shape: tuple[int, int]) -> Array:
     return result
 
 
+def spread(coarse: Array, shape: tuple[int, int]) -> Array:
+    """A coarse smooth map at a finer size, bilinear."""
+    fine = functional.interpolate(_tensor(coarse)[None, None], size=shape, mode="bilinear")
+    result: Array = fine[0, 0].numpy()
+    return result
+
+
 def to_unit(image: Array, low: float, high: float) -> Array:
     """Map grey values to 0..1 as the authors do, by the kind of file the range suggests.
 
@@ -181,22 +190,13 @@ def flatten(image: Array, sigma: float = FLATTENING) -> Array:
     return np.asarray(image - local + np.float32(local.mean(dtype=np.float64)), np.float32)
 
 
-def preprocess(image: Array, scale: int, *, complement: bool = False) -> Array:
-    """Micrograph as stored to the 8-bit image of the published method.
+def reduced(image: Array, scale: int) -> Array:
+    """Micrograph as stored to grey values 0..1 of the reduced image.
 
-    Parameters
-    ----------
-    image : ndarray, shape (h, w)
-    scale : int
-        Reduction in size.
-    complement : bool
-        Swap dark and bright, for particles that are bright. (The authors do so at the end, which leaves the image
-        darker than what the first network learned; here it is done before the grey level is set.)
-
-    Returns
-    -------
-    ndarray, shape (ceil(h / scale), ceil(w / scale)), float32
-        Whole grey levels 0..255 divided by 255.
+    Raises
+    ------
+    InputError
+        The micrograph has no finite value; single ones that are not finite are replaced.
     """
     low, high = float(image.min()), float(image.max())
     if not (math.isfinite(low) and math.isfinite(high)):
@@ -205,7 +205,25 @@ def preprocess(image: Array, scale: int, *, complement: bool = False) -> Array:
             raise InputError("the micrograph has no finite value; exclude it from the input")
         low, high = float(finite.min()), float(finite.max())
         image = np.nan_to_num(image, nan=float(np.median(finite)), posinf=high, neginf=low)
-    unit = to_unit(shrink(image, scale), low, high)
+    return to_unit(shrink(image, scale), low, high)
+
+
+def eight_bit(unit: Array, *, complement: bool = False) -> Array:
+    """The 8-bit image of the published method.
+
+    Parameters
+    ----------
+    unit : ndarray, shape (h, w)
+        Of :func:`reduced`.
+    complement : bool
+        Swap dark and bright, for particles that are bright. (The authors do so at the end, which leaves the image
+        darker than what the first network learned; here it is done before the grey level is set.)
+
+    Returns
+    -------
+    ndarray, shape (h, w), float32
+        Whole grey levels 0..255 divided by 255.
+    """
     stretched = stretch(ndimage.gaussian_filter(unit, SMOOTHING, mode="nearest"))
     grey = np.round(255 * (1 - stretched if complement else stretched))
     mean = float(grey.mean(dtype=np.float64)) / 255
@@ -213,6 +231,45 @@ def preprocess(image: Array, scale: int, *, complement: bool = False) -> Array:
         grey = np.clip(grey + np.round(255 * (GREY - mean)), 0, 255)
     flat = np.clip(np.round(flatten(grey)), 0, 255)
     return np.asarray(flat / 255, np.float32)
+
+
+def signal_share(unit: Array, scales: Scales) -> Array:
+    """How much of what the first network gets to see is not explained by noise.
+
+    Every step of the preparation stretches the contrast to the full range, so that an empty micrograph looks to the
+    network like one with particles. What it loses is kept here: the local variance of the smoothed image, over that
+    which white noise of the strength found at 6 to 12 px would leave.
+
+    Parameters
+    ----------
+    unit : ndarray, shape (h, w)
+        Before any stretching.
+    scales : Scales
+
+    Returns
+    -------
+    ndarray, shape (ceil(h / 4), ceil(w / 4)), float32
+        1 - 1.5 / ratio, at least 0; the 1.5 leaves room for the uncertainty and for the camera.
+    """
+    band = ndimage.gaussian_filter(unit, NOISE_BAND[0]) - ndimage.gaussian_filter(unit, NOISE_BAND[1])
+    noise = (1.4826 * float(np.median(np.abs(band[::3, ::3])))) ** 2 / _gain(*NOISE_BAND)
+    sigma = math.hypot(SMOOTHING, scales.sigma)
+    smooth = ndimage.gaussian_filter(unit, sigma)[::4, ::4]
+    local = ndimage.gaussian_filter(smooth, scales.radius / 4)
+    variance = ndimage.gaussian_filter((smooth - local) ** 2, scales.radius / 2)
+    expected = NOISE_MARGIN * noise * _gain(sigma)
+    share = 1 - np.divide(expected, variance, out=np.ones_like(variance), where=variance > 1e-12)
+    return np.asarray(np.maximum(share, 0), np.float32)
+
+
+def _gain(sigma: float, wider: float = 0.0) -> float:
+    """Variance that unit white noise keeps under a Gaussian, or under the difference of two."""
+    point = np.zeros((61, 61))
+    point[30, 30] = 1
+    kernel = ndimage.gaussian_filter(point, sigma)
+    if wider:
+        kernel = kernel - ndimage.gaussian_filter(point, wider)
+    return float(np.sum(kernel**2))
 
 
 def frame_of(image: Array, diameter: float, box_per_diameter: float, *, complement: bool = False) -> PaperFrame:
@@ -230,8 +287,9 @@ def frame_of(image: Array, diameter: float, box_per_diameter: float, *, compleme
             f"{image.shape[1]} x {image.shape[0]} px; give a smaller diameter or check the pixel size"
         )
     scales = scale_factors(box, max(image.shape))
-    values = preprocess(image, scales.scale, complement=complement)
-    return PaperFrame(values, Grid().coarser(scales.scale), scales)
+    unit = reduced(image, scales.scale)
+    values = eight_bit(unit, complement=complement)
+    return PaperFrame(values, Grid().coarser(scales.scale), scales, signal_share(unit, scales))
 
 
 def network_input(frame: PaperFrame) -> Array:
