@@ -17,7 +17,7 @@ from jobs import JOB, STAR, Simulated, markers, pick, picks_of, put, scores, sta
 from relion_ext_picker.cli import main
 from relion_ext_picker.io.coordinates import write_box, write_csv
 from relion_ext_picker.io.weights import builtin_model, load_model, save_model
-from relion_ext_picker.pickers.drpnet import retrain
+from relion_ext_picker.pickers.drpnet import picker, retrain
 from relion_ext_picker.pickers.drpnet.picker import DefaultPicker
 from relion_ext_picker.relion.tables import read_tables
 from relion_ext_picker.training.patches import Labelled
@@ -219,15 +219,12 @@ def test_stopped_with_a_worker(project: Simulated) -> None:
 # ---- the second network, trained in the picking job
 
 
-def sharp_model() -> str:
-    """The shipped first network with its score spread out, so that it is sure of enough candidates to teach."""
+def first_network_alone() -> str:
+    """The shipped model without its second network."""
     card, networks = load_model(builtin_model("drpnet"))
-    weights = {name: value.float().clone() for name, value in networks["proposer"].items()}
-    weights["head.bias"] = 3 * weights["head.bias"] + 1.5
-    weights["head.weight"] = 3 * weights["head.weight"]
     entries = {"proposer": card.networks["proposer"]}
-    save_model(Path("sharp.safetensors"), replace(card, networks=entries), {"proposer": weights})
-    return "sharp.safetensors"
+    save_model(Path("first.safetensors"), replace(card, networks=entries), {"proposer": networks["proposer"]})
+    return "first.safetensors"
 
 
 @pytest.mark.slow
@@ -237,15 +234,21 @@ def test_retraining_in_the_job(
     """Trains on the job's micrographs, keeps the model, and a continued job takes it up again."""
     monkeypatch.setattr(retrain, "SCHEDULE", replace(retrain.SCHEDULE, steps=60, report=20))
     monkeypatch.setattr(retrain, "ENOUGH", 20)
-    more = ["--retrain-classifier", "Yes", "--model", sharp_model()]
-    star_of(project.names[:2])
+    monkeypatch.setattr(picker, "SURE", 0.6)
+    monkeypatch.setattr(picker, "UNSURE", 0.3)
+    more = ["--retrain-classifier", "Yes", "--model", first_network_alone()]
+    rng = np.random.default_rng(2)
+    empty = ["Micrographs/empty1.mrc", "Micrographs/empty2.mrc"]  # where the first network is sure of nothing
+    for name in empty:
+        put(name, rng.normal(size=(512, 512)).astype(np.float32))
+    star_of([*project.names[:2], *empty])
     assert pick(*more) == 0
     card, networks = load_model(Path(JOB) / "model.safetensors")
     assert set(networks) == {"proposer", "classifier"}
-    assert card.provenance["classifier"].startswith("trained without labels on 2 micrographs")
+    assert card.provenance["classifier"].startswith("trained without labels on 4 micrographs")
     assert "second network: " in capsys.readouterr().out
     before = (Path(JOB) / "model.safetensors").read_bytes()
-    star_of(project.names)
+    star_of([*project.names, *empty])
     assert pick(*more) == 0
     assert "second network: taken from" in capsys.readouterr().out
     assert (Path(JOB) / "model.safetensors").read_bytes() == before
