@@ -24,6 +24,7 @@ def preprocess(picture: Array, scale: int, *, complement: bool = False) -> Array
         (2048, 50, 2, 12, 1, 3, 12),  # OKT3: the size of the image decides
         (1240, 112, 2, 28, 1, 3, 28),
         (1000, 60, 1, 30, 1, 3, 30),
+        (5760, 128, 4, 16, 1, 3, 16),  # both factors
     ],
 )
 def test_scale_factors(
