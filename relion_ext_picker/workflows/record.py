@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from relion_ext_picker.errors import PickerError
 from relion_ext_picker.atomic import atomic_path
+from relion_ext_picker.errors import PickerError
 from relion_ext_picker.report.summary import MicrographSummary
 from relion_ext_picker.types import Array, Micrograph, Picks
 

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from relion_ext_picker.atomic import atomic_path
 from relion_ext_picker.errors import InputError
 from relion_ext_picker.options import SimulateOptions, flag_of
 from relion_ext_picker.relion import labels
-from relion_ext_picker.atomic import atomic_path
 from relion_ext_picker.relion.star import (
     coordinate_path,
     write_coordinate_nodes,
