@@ -11,9 +11,9 @@ from pathlib import Path, PurePosixPath
 from types import TracebackType
 from typing import Any
 
+from relion_ext_picker.atomic import TEMPORARY, atomic_path, remove_unfinished
 from relion_ext_picker.errors import InputError, JobAborted
 from relion_ext_picker.relion import labels, markers
-from relion_ext_picker.atomic import TEMPORARY, atomic_path, remove_unfinished
 from relion_ext_picker.relion.signals import ignore_signals, raise_on_signals
 
 SETTINGS = "settings.json"

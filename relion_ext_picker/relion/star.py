@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from relion_ext_picker.atomic import atomic_path
 from relion_ext_picker.errors import StarError
 from relion_ext_picker.relion import labels
-from relion_ext_picker.atomic import atomic_path
 from relion_ext_picker.relion.names import coordinate_path
 from relion_ext_picker.relion.tables import Table, read_tables, write_table, write_tables
 from relion_ext_picker.types import Ctf, Micrograph, Picks

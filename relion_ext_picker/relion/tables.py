@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
+from relion_ext_picker.atomic import atomic_path
 from relion_ext_picker.errors import InputError, StarError
 from relion_ext_picker.relion import labels
-from relion_ext_picker.atomic import atomic_path
 
 Table = dict[str, list[Any]]
 

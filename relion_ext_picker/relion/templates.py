@@ -13,9 +13,9 @@ from dataclasses import Field, fields
 from pathlib import Path
 from typing import Any
 
+from relion_ext_picker.atomic import atomic_path
 from relion_ext_picker.options import COMMANDS, PickOptions, TrainOptions, flag_of, info_of
 from relion_ext_picker.relion import labels
-from relion_ext_picker.atomic import atomic_path
 from relion_ext_picker.relion.tables import table_text
 
 EXECUTABLE = "relion_ext_picker"

@@ -17,6 +17,7 @@ from relion_ext_picker.types import Array, Grid
 LONGEST_SIDE = 1280  # px; more adds bytes and no detail to a page of paper
 LOWPASS = 0.04  # standard deviation of the display filter in particle diameters: noise goes, the particle's rim stays
 PERCENTILES = (1.0, 99.0)
+REACH = 3.5  # standard deviations about the median that are shown at most
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ def make_overlay(
     image: NDArray[Any], xy: NDArray[Any], score: NDArray[Any], diameter_px: float, title: str,
     pixel_size: float = math.nan,
 ) -> Overlay:  # fmt: skip
-    """Prepare a micrograph for display: block means, a mild low-pass, contrast between two percentiles.
+    """Prepare a micrograph for display: block means, a mild low-pass, contrast for the bulk of the grey levels.
 
     Parameters
     ----------
@@ -85,7 +86,10 @@ def make_overlay(
         small = np.where(finite, small, small[finite].mean() if finite.any() else 0).astype(np.float32)
     radius = 0.5 * diameter_px / factor
     small = ndimage.gaussian_filter(small, min(max(0.5, LOWPASS * 2 * radius), 4.0), mode="nearest")
-    low, high = np.percentile(small, PERCENTILES)
+    low, first, middle, third, high = np.percentile(small, [PERCENTILES[0], 25, 50, 75, PERCENTILES[1]])
+    if third > first:  # carbon or ice must not take the greys away from the particles
+        reach = REACH * (third - first) / 1.349
+        low, high = max(low, middle - reach), min(high, middle + reach)
     spread = high - low
     small = np.clip((small - low) / spread, 0, 1) if spread > 0 else np.full(small.shape, 0.5)
     grid = Grid().coarser(factor)

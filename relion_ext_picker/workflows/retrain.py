@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from relion_ext_picker.errors import InputError
 from relion_ext_picker.io.weights import load_model, save_model
 from relion_ext_picker.options import PickOptions
 from relion_ext_picker.pickers.base import Picker, candidates
@@ -28,7 +29,8 @@ def job_picker(job: JobDirectory, picker: Picker, options: PickOptions, microgra
 
     The published method trains its second network in every job, so the presets of the paper do it unless the model
     brings one. The result is kept in the job as model.safetensors and taken up again by a continued job, so that all
-    micrographs of a job are judged by one network.
+    micrographs of a job are judged by one network. Where a preset of the paper finds too few examples, the job goes on
+    with the first network alone; where the user asked for the training, it fails.
 
     Parameters
     ----------
@@ -36,16 +38,18 @@ def job_picker(job: JobDirectory, picker: Picker, options: PickOptions, microgra
     picker : Picker
     options : PickOptions
     micrographs : sequence of Micrograph
-        All of the job, of which at most 20, evenly spread, supply examples; with none the picker is returned as it is.
+        All of the job, of which at most 20, evenly spread, supply examples; with none nothing is trained.
     """
     missing = family(picker.card.preset) == "paper" and "classifier" not in picker.card.networks
-    if not micrographs or not options.verify or not (options.retrain_classifier or missing):
+    if not options.verify or not (options.retrain_classifier or missing):
         return picker
     path = job.path / MODEL
     if path.is_file():
         _log.info("second network: taken from %s", path)
         card, networks = load_model(path, options.mode)
         return build_picker(card, networks, picker.device, card.preset, options.views)
+    if not micrographs:
+        return picker
     request = request_of(options)
     places = np.unique(np.linspace(0, len(micrographs) - 1, min(SAMPLE, len(micrographs))).round().astype(int))
     examples = []
@@ -59,7 +63,13 @@ def job_picker(job: JobDirectory, picker: Picker, options: PickOptions, microgra
         job.check_abort()
         _log.info("%s", line)
 
-    trained = picker.retrained(examples, options.seed, progress)
+    try:
+        trained = picker.retrained(examples, options.seed, progress)
+    except InputError as error:
+        if options.retrain_classifier:
+            raise
+        _log.warning("going on without a second network: %s", error)
+        return picker
     provenance = {
         **trained.card.provenance,
         "classifier": f"trained without labels on {len(examples)} micrographs of the job, seed {options.seed}",
