@@ -59,6 +59,8 @@ class FieldGenerator:
         Particles to mix with the procedural ones, half and half; may be empty.
     snr : (float, float)
         Range of signal-to-noise ratios, drawn evenly in their logarithm.
+    empty : float
+        Share of fields without a particle.
     """
 
     def __init__(
@@ -70,10 +72,11 @@ class FieldGenerator:
         highpass: float = 48.0,
         clouds: Sequence[PointCloud] = (),
         snr: tuple[float, float] = (0.012, 4.0),
+        empty: float = 0.07,
     ) -> None:
         self._rng = np.random.default_rng(seed)
         self._reference, self._side, self._highpass, self._snr = reference, side, highpass, snr
-        self._clouds = list(clouds)
+        self._clouds, self._empty = list(clouds), empty
 
     def draw(self) -> Field:
         """The next field."""
@@ -106,7 +109,7 @@ class FieldGenerator:
     def _places(self, size: int, diameter: float) -> Array:
         """Centres with a random density and a random smallest distance."""
         rng = self._rng
-        if rng.random() < 0.07:
+        if rng.random() < self._empty:
             return np.zeros((0, 2), np.float32)
         crowd = rng.uniform(0.02, 1.0) ** 1.3 * 1.25 * size**2 / diameter**2
         wanted = max(1, int(round(crowd)))
@@ -264,16 +267,18 @@ class FieldSource:
     side : int
         Side of a patch, px.
     clouds : tuple of PointCloud
+    empty : float
         See :class:`FieldGenerator`.
     """
 
     reference: float
     side: int = 128
     clouds: tuple[PointCloud, ...] = ()
+    empty: float = 0.07
 
     def draws(self, seed: int) -> Callable[[], tuple[Array, Array]]:
         """An endless supply of (image (side, side), centres (n, 2))."""
-        generator = FieldGenerator(seed, self.reference, self.side, clouds=self.clouds)
+        generator = FieldGenerator(seed, self.reference, self.side, clouds=self.clouds, empty=self.empty)
 
         def draw() -> tuple[Array, Array]:
             field = generator.draw()

@@ -35,6 +35,9 @@ CHECKPOINT = "checkpoint.safetensors"  # what there was at the last progress lin
 VALIDATION_FIELDS = 300
 VALIDATION_SIDE = 256
 VALIDATION_SEED = 987_654
+EMPTY_FIELDS = 100
+CANDIDATE_SIDE = 192
+CANDIDATE_EMPTY = 0.25  # the second network sees more fields without a particle: rejecting is its task
 HIT = 0.4  # matching radius as a fraction of the diameter
 PROPOSER = (32, 64, 96, 128)  # widths of a network from scratch
 
@@ -48,14 +51,21 @@ class Data:
     Attributes
     ----------
     source : Source
+        For the first network.
+    candidates : Source
+        For the second network.
     validation : list of Labelled
         Never trained on.
+    empty : list of Labelled
+        Fields without particles, in which nothing should be picked; may be none.
     told : dict
         For the model card.
     """
 
     source: Source
+    candidates: Source
     validation: list[Labelled]
+    empty: list[Labelled]
     told: dict[str, object]
 
 
@@ -88,8 +98,8 @@ def _train(job: JobDirectory, options: TrainOptions) -> None:
     if not options.scratch:
         _tell("before", start, data)
     picker = _trained(job, start, data, options)
-    everything = _validate(picker, data, 0.0)
-    threshold = float(np.clip(everything.best_threshold or 0.5, 0.05, 0.95))
+    everything = _validate(picker, data.validation, 0.0)
+    threshold = float(np.clip(max(everything.best_threshold or 0.5, _quiet(picker, data.empty)), 0.05, 0.95))
     picker.card = replace(picker.card, threshold=round(threshold, 3))
     final = _tell("after", picker, data)
     scores = {
@@ -98,9 +108,7 @@ def _train(job: JobDirectory, options: TrainOptions) -> None:
     }  # fmt: skip
     scores = {name: round(float(value), 4) for name, value in scores.items()}
     provenance = {
-        **picker.card.provenance, **data.told, "seed": options.seed, "stage": options.stage, "steps": options.steps,
-        "classifier_steps": options.classifier_steps, "batch": options.batch, "learning_rate": options.learning_rate,
-        "validation": scores,
+        **picker.card.provenance, **data.told, **_stages(options), "validation": scores,
         "versions": {"relion_ext_picker": __version__, "torch": torch.__version__, "python": platform.python_version()},
     }  # fmt: skip
     card = replace(picker.card, provenance=provenance)
@@ -112,6 +120,13 @@ def _train(job: JobDirectory, options: TrainOptions) -> None:
     _log.info("model: %s%s, threshold %.3f", job.prefix, MODEL, card.threshold)
 
 
+def _stages(options: TrainOptions) -> dict[str, object]:
+    """How the stages of this run were trained; what is known of the other one stays in the card."""
+    common = {"seed": options.seed, "batch": options.batch, "learning_rate": options.learning_rate}
+    steps = {"proposer": options.steps, "classifier": options.classifier_steps}
+    return {name: {"steps": count, **common} for name, count in steps.items() if options.stage in ("both", name)}
+
+
 def _start(options: TrainOptions, device: torch.device) -> DefaultPicker:
     """The picker to begin with: random, the user's or the shipped one."""
     if options.scratch and options.stage == "classifier":
@@ -121,9 +136,9 @@ def _start(options: TrainOptions, device: torch.device) -> DefaultPicker:
     if options.scratch:
         entries = {"proposer": {"architecture": "proposer", "config": {"widths": list(PROPOSER)}}}
         card = ModelCard("drpnet", "default", REFERENCE_DIAMETER, entries, threshold=0.3)
-        picker: Picker = DefaultPicker(card, {"proposer": Proposer(PROPOSER).state_dict()}, device, views=1)
+        picker: Picker = DefaultPicker(card, {"proposer": Proposer(PROPOSER).state_dict()}, device)
     else:
-        picker = load_picker(options.mode, "default", options.model, device, views=1)
+        picker = load_picker(options.mode, "default", options.model, device)
     if not isinstance(picker, DefaultPicker):
         raise InputError(f"{options.model}: belongs to preset {picker.card.preset}; use --preset paper")
     if options.stage != "proposer":  # a model of the first network alone gets its second one now
@@ -132,13 +147,21 @@ def _start(options: TrainOptions, device: torch.device) -> DefaultPicker:
 
 
 def _simulated(options: TrainOptions) -> Data:
-    draw = FieldSource(REFERENCE_DIAMETER, VALIDATION_SIDE).draws(VALIDATION_SEED + options.seed)
-    validation = []
-    for index in range(VALIDATION_FIELDS):
-        image, xy = draw()
-        validation.append(Labelled(f"field {index}", ScoreMap(image, Grid()), xy))
+    seed = VALIDATION_SEED + options.seed
     told: dict[str, object] = {"data": "simulated fields of procedural particles"}
-    return Data(FieldSource(REFERENCE_DIAMETER), validation, told)
+    return Data(
+        source=FieldSource(REFERENCE_DIAMETER),
+        candidates=FieldSource(REFERENCE_DIAMETER, CANDIDATE_SIDE, empty=CANDIDATE_EMPTY),
+        validation=_fields(FieldSource(REFERENCE_DIAMETER, VALIDATION_SIDE), seed, VALIDATION_FIELDS),
+        empty=_fields(FieldSource(REFERENCE_DIAMETER, VALIDATION_SIDE, empty=1.0), seed + 1, EMPTY_FIELDS),
+        told=told,
+    )
+
+
+def _fields(source: FieldSource, seed: int, count: int) -> list[Labelled]:
+    draw = source.draws(seed)
+    drawn = [draw() for _ in range(count)]
+    return [Labelled(f"field {index}", ScoreMap(image, Grid()), xy) for index, (image, xy) in enumerate(drawn)]
 
 
 def _from_coordinates(options: TrainOptions, picker: DefaultPicker) -> Data:
@@ -149,7 +172,8 @@ def _from_coordinates(options: TrainOptions, picker: DefaultPicker) -> Data:
         "validation_micrographs": [item.name for item in validation],
     }
     _log.info("training on %d micrographs, validating on %d", len(training), len(validation))
-    return Data(MicrographSource(training), validation, told)
+    source = MicrographSource(training)
+    return Data(source, source, validation, [], told)
 
 
 def _trained(job: JobDirectory, start: DefaultPicker, data: Data, options: TrainOptions) -> DefaultPicker:
@@ -178,16 +202,16 @@ def _trained(job: JobDirectory, start: DefaultPicker, data: Data, options: Train
         watched = _until_abort(batches, job)
         fitted = fit(proposer, watched, proposer_loss, schedule, device, progress("first network", "proposer"))
         networks["proposer"] = fitted.state_dict()
-        start = DefaultPicker(start.card, networks, device, views=1)
+        start = DefaultPicker(start.card, networks, device)
     if options.stage in ("both", "classifier"):
         verifier = start.network("classifier")
-        draw = _watched(data.source.draws(options.seed + 1), job)
+        draw = _watched(data.candidates.draws(options.seed + 1), job)
         found = candidate_batches(start, draw, options.seed, 4 * options.batch)
         rate = 0.5 * options.learning_rate
         schedule = Schedule(options.classifier_steps, rate, report=max(1, min(100, options.classifier_steps // 10)))
         fitted = fit(verifier, found, verifier_loss, schedule, device, progress("second network", "classifier"))
         networks["classifier"] = fitted.state_dict()
-    return DefaultPicker(start.card, networks, device, views=1)
+    return DefaultPicker(start.card, networks, device)
 
 
 def _until_abort(batches: Iterator[Batch], job: JobDirectory) -> Iterator[Batch]:
@@ -206,10 +230,24 @@ def _watched(draw: Draw, job: JobDirectory) -> Draw:
     return checked
 
 
-def _validate(picker: DefaultPicker, data: Data, threshold: float) -> Scores:
+def _quiet(picker: DefaultPicker, empty: list[Labelled]) -> float:
+    """The lowest threshold at which all empty fields together give no pick but one; 0 without such fields.
+
+    It keeps faint noise from being picked where there are no particles: the threshold of the highest F1 is blind to
+    micrographs that have none.
+    """
+    best = [0.0, 0.0]
+    for item in empty:
+        shape = (item.frame.values.shape[0], item.frame.values.shape[1])
+        _, score = pick_prepared(picker, item.frame, shape, 1.0, Request(picker.card.reference_diameter, 0.0))
+        best = sorted([*best, *score[:2].tolist()])[-2:]
+    return best[0] + 0.001 if empty else 0.0
+
+
+def _validate(picker: DefaultPicker, validation: list[Labelled], threshold: float) -> Scores:
     """Scores on the validation micrographs; coordinates and the matching radius in px of the prepared image."""
     truth, picks = {}, {}
-    for item in data.validation:
+    for item in validation:
         grid = item.frame.grid
         frame = ScoreMap(item.frame.values, Grid())
         shape = (frame.values.shape[0], frame.values.shape[1])
@@ -221,7 +259,7 @@ def _validate(picker: DefaultPicker, data: Data, threshold: float) -> Scores:
 
 
 def _tell(when: str, picker: DefaultPicker, data: Data) -> Scores:
-    scores = _validate(picker, data, picker.card.threshold)
+    scores = _validate(picker, data.validation, picker.card.threshold)
     _log.info(
         "%s training, held out: precision %.3f, recall %.3f, F1 %.3f (threshold %.3f, within %.1f diameters)",
         when, scores.precision, scores.recall, scores.f1, picker.card.threshold, HIT,
