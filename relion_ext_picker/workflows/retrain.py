@@ -46,10 +46,15 @@ def job_picker(job: JobDirectory, picker: Picker, options: PickOptions, microgra
     path = job.path / MODEL
     if path.is_file():
         _log.info("second network: taken from %s", path)
-        card, networks = load_model(path, options.mode)
-        return build_picker(card, networks, picker.device, card.preset, options.views)
-    if not micrographs:
+    elif not micrographs or not _train(job, picker, options, micrographs):
         return picker
+    # Read back even when just trained: the file holds rounded weights, and a continued job must judge alike.
+    card, networks = load_model(path, options.mode)
+    return build_picker(card, networks, picker.device, card.preset, options.views)
+
+
+def _train(job: JobDirectory, picker: Picker, options: PickOptions, micrographs: Sequence[Micrograph]) -> bool:
+    """Train the second network and write the model; False where there is too little to learn from."""
     request = request_of(options)
     places = np.unique(np.linspace(0, len(micrographs) - 1, min(SAMPLE, len(micrographs))).round().astype(int))
     examples = []
@@ -69,11 +74,11 @@ def job_picker(job: JobDirectory, picker: Picker, options: PickOptions, microgra
         if options.retrain_classifier:
             raise
         _log.warning("going on without a second network: %s", error)
-        return picker
+        return False
     provenance = {
         **trained.card.provenance,
         "classifier": f"trained without labels on {len(examples)} micrographs of the job, seed {options.seed}",
     }
     card = replace(trained.card, provenance=provenance)
     job.write(MODEL, lambda file: save_model(Path(file), card, trained.state()))
-    return trained
+    return True
