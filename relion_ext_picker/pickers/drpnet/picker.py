@@ -18,7 +18,7 @@ from relion_ext_picker.image.normalise import standardise
 from relion_ext_picker.image.peaks import local_maxima
 from relion_ext_picker.image.tiles import tiles
 from relion_ext_picker.pickers.base import Examples, Progress
-from relion_ext_picker.pickers.drpnet.network import MULTIPLE, STRIDE, WINDOW, build
+from relion_ext_picker.pickers.drpnet.network import MULTIPLE, STRIDE, WINDOW, build, folded
 from relion_ext_picker.pickers.drpnet.retrain import adapt_verifier
 from relion_ext_picker.types import Array, ModelCard, ScoreMap
 
@@ -57,8 +57,10 @@ class DefaultPicker:
         self.card = card
         self.device = device
         self.turns = {1: (0,), 2: (0, 2), 3: (0, 1, 2), 4: (0, 1, 2, 3)}[views]
-        self._proposer = _load(card, "proposer", networks, device)
-        self._verifier = _load(card, "classifier", networks, device) if "classifier" in networks else None
+        names = ("proposer", "classifier") if "classifier" in networks else ("proposer",)
+        self._networks = {name: _load(card, name, networks, device) for name in names}
+        self._proposer = folded(self._networks["proposer"])
+        self._verifier = folded(self._networks["classifier"]) if "classifier" in networks else None
 
     def prepare(self, image: Array, pixel_size: float, diameter: float, *, bright: bool = False) -> ScoreMap:
         """See :class:`~relion_ext_picker.pickers.base.Picker`.
@@ -139,16 +141,15 @@ class DefaultPicker:
 
     def retrained(self, examples: Sequence[Examples], seed: int, progress: Progress) -> DefaultPicker:
         """See :class:`~relion_ext_picker.pickers.base.Picker`. Raises InputError when there are too few examples."""
-        other = copy.copy(self)
-        other.card = replace(self.card, networks={"classifier": NEW_CLASSIFIER, **self.card.networks})
-        other._verifier = adapt_verifier(self.network("classifier"), examples, seed, self.device, progress)
-        return other
+        card = replace(self.card, networks={"classifier": NEW_CLASSIFIER, **self.card.networks})
+        adapted = adapt_verifier(self.network("classifier"), examples, seed, self.device, progress)
+        networks = {"proposer": self._networks["proposer"].state_dict(), "classifier": adapted.state_dict()}
+        return DefaultPicker(card, networks, self.device, len(self.turns))
 
     def network(self, name: str) -> nn.Module:
         """A copy of "proposer" or "classifier" to train; a classifier that is missing begins at random."""
-        held = {"proposer": self._proposer, "classifier": self._verifier}[name]
-        if held is not None:
-            return copy.deepcopy(held)
+        if name in self._networks:
+            return copy.deepcopy(self._networks[name])
         return build(NEW_CLASSIFIER["architecture"], NEW_CLASSIFIER["config"]).to(self.device)
 
     def state(self) -> dict[str, dict[str, Tensor]]:
@@ -156,13 +157,11 @@ class DefaultPicker:
 
         Kernels and matrices are rounded to 16 bits: half the size, and scores change in the third decimal at most.
         """
-        networks = {"proposer": self._proposer, "classifier": self._verifier}
         return {
             name: {
                 key: (value.half() if value.ndim > 1 else value).cpu() for key, value in network.state_dict().items()
             }
-            for name, network in networks.items()
-            if network is not None
+            for name, network in self._networks.items()
         }
 
 
