@@ -59,6 +59,29 @@ def _vertex(values: Array, rows: NDArray[Any], cols: NDArray[Any], axis: int) ->
     return shift
 
 
+def share_inside(xy: Array, shape: tuple[int, int], diameter: float) -> Array:
+    """How much of each particle, taken as a disc, lies inside the micrograph.
+
+    Parameters
+    ----------
+    xy : ndarray, shape (n, 2)
+        Centres, px.
+    shape : (int, int)
+        Rows and columns of the micrograph.
+    diameter : float
+        Of the disc, px.
+
+    Returns
+    -------
+    ndarray, shape (n,), float32
+        1 for a whole particle, 0.5 for one whose centre lies on an edge; in a corner the product of both edges.
+    """
+    far = np.array([shape[1], shape[0]]) - 0.5 - xy
+    reach = np.clip(np.concatenate([xy + 0.5, far], axis=1) / (0.5 * diameter), -1, 1)
+    segment = (np.arccos(reach) - reach * np.sqrt(1 - reach**2)) / np.pi
+    return np.asarray(np.prod(1 - segment, axis=1), np.float32)
+
+
 def thin(xy: Array, score: Array, distance: float) -> NDArray[np.int64]:
     """Greedy non-maximum suppression: indices of the picks kept, best first.
 

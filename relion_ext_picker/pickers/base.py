@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from relion_ext_picker.image.peaks import thin
+from relion_ext_picker.image.peaks import share_inside, thin
 from relion_ext_picker.types import Array, ModelCard, ScoreMap
 
 Progress = Callable[[str], None]
@@ -122,6 +122,8 @@ def pick_prepared(
     if request.verify and len(xy):
         verified = picker.verify(frame, xy, score)
         score = score if verified is None else verified
+    # A particle cut by the edge is worth the less, the more of it is missing: Extract would fill the box with grey.
+    score = score * share_inside(xy, shape, request.diameter / pixel_size)
     threshold = request.threshold if request.threshold >= 0 else picker.card.threshold
     diameter = request.diameter / pixel_size
     last = np.array([shape[1] - 1, shape[0] - 1], np.float32)

@@ -61,6 +61,8 @@ class FieldGenerator:
         Range of signal-to-noise ratios, drawn evenly in their logarithm.
     empty : float
         Share of fields without a particle.
+    soiled : bool
+        Draw dirt and decoys.
     """
 
     def __init__(
@@ -73,10 +75,11 @@ class FieldGenerator:
         clouds: Sequence[PointCloud] = (),
         snr: tuple[float, float] = (0.012, 4.0),
         empty: float = 0.07,
+        soiled: bool = True,
     ) -> None:
         self._rng = np.random.default_rng(seed)
         self._reference, self._side, self._highpass, self._snr = reference, side, highpass, snr
-        self._clouds, self._empty = list(clouds), empty
+        self._clouds, self._empty, self._soiled = list(clouds), empty, soiled
 
     def draw(self) -> Field:
         """The next field."""
@@ -90,13 +93,15 @@ class FieldGenerator:
         strength = float(np.abs(signal).max()) or float(
             self._project(cloud, diameter, np.full((1, 2), size / 2), size).max()
         )
-        add_dirt(canvas, strength, self._reference, rng)
+        if self._soiled:
+            add_dirt(canvas, strength, self._reference, rng)
         if len(xy):
             clear = ~canvas.mask[tuple(np.clip(np.rint(xy[:, ::-1]).astype(int), 0, size - 1).T)]
             if not clear.all():
                 xy = xy[clear]
                 signal = self._project(cloud, diameter, xy, size)
-        canvas.values += self._decoys(cloud, diameter, xy, size)
+        if self._soiled:
+            canvas.values += self._decoys(cloud, diameter, xy, size)
         image, snr = self._record(signal, canvas.values, xy, diameter)
         image = standardise(rescale(image, 1.0, self._highpass).values)
         return self._cut(image, xy, snr)
@@ -268,6 +273,7 @@ class FieldSource:
         Side of a patch, px.
     clouds : tuple of PointCloud
     empty : float
+    soiled : bool
         See :class:`FieldGenerator`.
     """
 
@@ -275,10 +281,13 @@ class FieldSource:
     side: int = 128
     clouds: tuple[PointCloud, ...] = ()
     empty: float = 0.07
+    soiled: bool = True
 
     def draws(self, seed: int) -> Callable[[], tuple[Array, Array]]:
         """An endless supply of (image (side, side), centres (n, 2))."""
-        generator = FieldGenerator(seed, self.reference, self.side, clouds=self.clouds, empty=self.empty)
+        generator = FieldGenerator(
+            seed, self.reference, self.side, clouds=self.clouds, empty=self.empty, soiled=self.soiled
+        )
 
         def draw() -> tuple[Array, Array]:
             field = generator.draw()

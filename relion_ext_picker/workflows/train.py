@@ -35,7 +35,8 @@ CHECKPOINT = "checkpoint.safetensors"  # what there was at the last progress lin
 VALIDATION_FIELDS = 300
 VALIDATION_SIDE = 256
 VALIDATION_SEED = 987_654
-EMPTY_FIELDS = 100
+BLANK_FIELDS = 100
+MICROGRAPH = 400.0  # square diameters of a micrograph with few particles to its side
 CANDIDATE_SIDE = 192
 CANDIDATE_EMPTY = 0.25  # the second network sees more fields without a particle: rejecting is its task
 HIT = 0.4  # matching radius as a fraction of the diameter
@@ -56,8 +57,8 @@ class Data:
         For the second network.
     validation : list of Labelled
         Never trained on.
-    empty : list of Labelled
-        Fields without particles, in which nothing should be picked; may be none.
+    blank : list of Labelled
+        Fields of noise alone, in which nothing should be picked; may be none.
     told : dict
         For the model card.
     """
@@ -65,7 +66,7 @@ class Data:
     source: Source
     candidates: Source
     validation: list[Labelled]
-    empty: list[Labelled]
+    blank: list[Labelled]
     told: dict[str, object]
 
 
@@ -99,7 +100,7 @@ def _train(job: JobDirectory, options: TrainOptions) -> None:
         _tell("before", start, data)
     picker = _trained(job, start, data, options)
     everything = _validate(picker, data.validation, 0.0)
-    threshold = float(np.clip(max(everything.best_threshold or 0.5, _quiet(picker, data.empty)), 0.05, 0.95))
+    threshold = float(np.clip(max(everything.best_threshold or 0.5, _quiet(picker, data.blank)), 0.05, 0.95))
     picker.card = replace(picker.card, threshold=round(threshold, 3))
     final = _tell("after", picker, data)
     scores = {
@@ -153,7 +154,9 @@ def _simulated(options: TrainOptions) -> Data:
         source=FieldSource(REFERENCE_DIAMETER),
         candidates=FieldSource(REFERENCE_DIAMETER, CANDIDATE_SIDE, empty=CANDIDATE_EMPTY),
         validation=_fields(FieldSource(REFERENCE_DIAMETER, VALIDATION_SIDE), seed, VALIDATION_FIELDS),
-        empty=_fields(FieldSource(REFERENCE_DIAMETER, VALIDATION_SIDE, empty=1.0), seed + 1, EMPTY_FIELDS),
+        blank=_fields(
+            FieldSource(REFERENCE_DIAMETER, VALIDATION_SIDE, empty=1.0, soiled=False), seed + 1, BLANK_FIELDS
+        ),
         told=told,
     )
 
@@ -230,18 +233,19 @@ def _watched(draw: Draw, job: JobDirectory) -> Draw:
     return checked
 
 
-def _quiet(picker: DefaultPicker, empty: list[Labelled]) -> float:
-    """The lowest threshold at which all empty fields together give no pick but one; 0 without such fields.
+def _quiet(picker: DefaultPicker, blank: list[Labelled]) -> float:
+    """The threshold at which blank fields give one pick per `MICROGRAPH` square diameters; 0 without such fields.
 
-    It keeps faint noise from being picked where there are no particles: the threshold of the highest F1 is blind to
-    micrographs that have none.
+    The threshold of the highest F1 is blind to micrographs that have no particles, where it picks noise.
     """
-    best = [0.0, 0.0]
-    for item in empty:
+    scores, area = [0.0], 0.0
+    for item in blank:
         shape = (item.frame.values.shape[0], item.frame.values.shape[1])
         _, score = pick_prepared(picker, item.frame, shape, 1.0, Request(picker.card.reference_diameter, 0.0))
-        best = sorted([*best, *score[:2].tolist()])[-2:]
-    return best[0] + 0.001 if empty else 0.0
+        scores += score.tolist()
+        area += shape[0] * shape[1] / picker.card.reference_diameter**2
+    allowed = int(area / MICROGRAPH)
+    return sorted(scores, reverse=True)[min(allowed, len(scores) - 1)] + 0.001 if blank else 0.0
 
 
 def _validate(picker: DefaultPicker, validation: list[Labelled], threshold: float) -> Scores:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from relion_ext_picker.image.peaks import local_maxima, thin
+from relion_ext_picker.image.peaks import local_maxima, share_inside, thin
 from relion_ext_picker.image.tiles import tiles
 
 
@@ -55,3 +55,14 @@ def test_tiles_cover_an_image_once(shape):
         covered[target] += 1
         assert (image[outer][inner] == image[target]).all()
     assert (covered == 1).all()
+
+
+def test_share_of_a_disc_inside_is_its_area():
+    xy = np.array([[49.5, 40.0], [-0.5, 40.0], [6.0, 40.0], [3.0, 75.0], [99.0, 12.0]], np.float32)
+    rows, cols = np.mgrid[-40:130:0.1, -40:130:0.1]
+    inside = (rows > -0.5) & (rows < 79.5) & (cols > -0.5) & (cols < 99.5)
+    area = [(inside & ((rows - y) ** 2 + (cols - x) ** 2 < 100)).sum() * 0.01 / (np.pi * 100) for x, y in xy]
+    share = share_inside(xy, (80, 100), 20.0)
+    assert share[:3] == pytest.approx(area[:3], abs=0.005)
+    assert share[3:] == pytest.approx(area[3:], abs=0.05)  # near a corner the edges are taken one by one
+    assert share[0] == 1 and share[1] == pytest.approx(0.5)
