@@ -11,6 +11,7 @@ import gc
 import importlib
 import io
 import logging
+import os
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -48,6 +49,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # an Å must not stop a job on a terminal that has none
+    # Threads that wait must not spin: beside other jobs that made a pick take five times the processor time.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     words = sys.argv[1:] if argv is None else list(argv)
     if words == ["--version"]:
         print(f"relion_ext_picker {__version__}")
