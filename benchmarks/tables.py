@@ -30,7 +30,7 @@ def markdown(header: Sequence[str], rows: Sequence[Sequence[Value]], digits: Seq
     """
     if any(len(row) != len(header) for row in rows):
         raise ValueError(f"every row must have {len(header)} cells")
-    places = [*digits, *[2] * (len(header) - len(digits))]
+    places = [*digits, *[2] * len(header)][: len(header)]
     cells = [[_text(value, place) for value, place in zip(row, places, strict=True)] for row in rows]
     numeric = [
         bool(rows) and all(value is None or isinstance(value, (int, float)) for value in column)

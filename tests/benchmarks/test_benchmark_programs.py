@@ -37,6 +37,7 @@ def test_table(monkeypatch: pytest.MonkeyPatch) -> None:
         "| ours  | 0.962 |  400 |\n"
         "| other |     – | 1001 |\n"
     )  # fmt: skip
+    assert "2.0" in tables.markdown(["one"], [[2.0]], (1, 0, 0)), "more decimals than columns"
     with pytest.raises(ValueError, match="2 cells"):
         tables.markdown(["a", "b"], [["only one"]])
 

@@ -154,7 +154,7 @@ def test_a_job_that_is_told_to_stop_is_failed(relion: Pipeline) -> None:
 
 
 def test_no_picks_at_all_is_success(relion: Pipeline) -> None:
-    job = relion.run(EXTERNAL, relion.pick(STAR, {**PARAMETERS, "threshold": "0.99"}))
+    job = relion.run(EXTERNAL, relion.pick(STAR, {**PARAMETERS, "threshold": "1"}))
     assert relion.status(job) == SUCCEEDED and picked(job) == 0
     assert relion.nodes()[f"{job}coords_suffix_autopick.star"] == COORDINATES
     assert "no particles were found" in relion.told(job)

@@ -21,7 +21,7 @@ class Terminal(io.StringIO):
 
 def test_lines(caplog: pytest.LogCaptureFixture) -> None:
     stream = io.StringIO()
-    with caplog.at_level(logging.INFO), Progress(120, stream) as progress:
+    with caplog.at_level(logging.INFO, "relion_ext_picker"), Progress(120, stream) as progress:
         progress.done(GOOD)
         progress.done(BAD)
     assert [(record.levelname, record.getMessage()) for record in caplog.records] == [
@@ -47,7 +47,7 @@ def test_terminal_gets_a_bar_and_failures_are_still_logged(
     monkeypatch.setenv("TERM", "xterm-256color")
     monkeypatch.setenv("COLUMNS", "100")
     stream = Terminal()
-    with caplog.at_level(logging.INFO), Progress(3, stream) as progress:
+    with caplog.at_level(logging.INFO, "relion_ext_picker"), Progress(3, stream) as progress:
         for summary in (GOOD, BAD, GOOD):
             progress.done(summary)
     shown = stream.getvalue()
