@@ -76,7 +76,7 @@ def test_from_coordinates(project: Simulated, coordinates: str) -> None:
     assert 0.05 <= card.threshold <= 0.95
     learnt, held = (card.provenance[f"{kind}_micrographs"] for kind in ("training", "validation"))
     assert len(learnt) == 2 and len(held) == 1 and sorted(learnt + held) == project.names
-    assert card.provenance["steps"] == 3 and card.provenance["seed"] == 0
+    assert card.provenance["proposer"]["steps"] == 3 and card.provenance["proposer"]["seed"] == 0
     assert 0 <= card.provenance["validation"]["f1"] <= 1
     assert told() == {"threshold": card.threshold, **card.provenance}
     nodes = read_tables(Path(TRAINING) / "RELION_OUTPUT_NODES.star", ())["output_nodes"]
