@@ -14,6 +14,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 
 from measure import Cost, middle, run
 from programs import (
@@ -126,15 +127,22 @@ def report(case: Case, bench: Bench) -> str:
     one = first_of(several, bench.work / f"{case.name}-one")
     contestants = contestants_of(case, bench)
     count = len(several.files)
-    single = in_turns(contestants, one, bench)
-    whole = in_turns(contestants, several, bench) if count > 1 else single
+    runs = [in_turns(contestants, field, bench) for field in ([one, several] if count > 1 else [one])]
+    single, whole = ({name: middle(costs) for name, costs in each.items()} for each in (runs[0], runs[-1]))
     rows = [cost_row(name, count, single[name], whole[name]) for name in contestants]
     lines = [f"### {case.size[0]} x {case.size[1]}, particle {case.diameter_px} px ({kind})", ""]
     header = ["program", "1 micrograph: CPU s", "wall s", "peak MB"]
     if count > 1:
         header += [f"{count} micrographs: CPU s", "wall s", "peak MB", "CPU s each", "CPU s one more"]
     lines += [markdown(header, rows, (0, 2, 2, 0, 2, 2, 0, 2, 2))]
-    return "\n".join([*lines, *ratios(count, single, whole), ""])
+    return "\n".join([*lines, *ratios(count, single, whole), spread(runs), ""])
+
+
+def spread(runs: Sequence[dict[str, list[Cost]]]) -> str:
+    """How far the runs of a command lie apart, at most: what the figures are worth."""
+    every = [[cost.cpu for cost in costs] for each in runs for costs in each.values()]
+    most = max((max(values) - min(values)) / median(values) for values in every)
+    return f"* CPU-seconds of the runs of one command differ by up to {100 * most:.0f} %"
 
 
 def cost_row(name: str, count: int, single: Cost, whole: Cost) -> list[str | float]:
@@ -184,8 +192,8 @@ def contestants_of(case: Case, bench: Bench) -> dict[str, Contestant]:
     return found
 
 
-def in_turns(contestants: dict[str, Contestant], field: Field, bench: Bench) -> dict[str, Cost]:
-    """Median cost of each, measured A B C A B C ..."""
+def in_turns(contestants: dict[str, Contestant], field: Field, bench: Bench) -> dict[str, list[Cost]]:
+    """Costs of each, measured A B C A B C ..."""
     costs: dict[str, list[Cost]] = {name: [] for name in contestants}
     for turn in range(bench.runs):
         for name, measure in contestants.items():
@@ -197,7 +205,7 @@ def in_turns(contestants: dict[str, Contestant], field: Field, bench: Bench) -> 
             print(f"{field.folder.parent.name} run {turn + 1} {name}: {cost.cpu:.2f} CPU s, {cost.wall:.2f} s, "
                   f"{cost.peak:.0f} MB", file=sys.stderr, flush=True)  # fmt: skip
     shutil.rmtree(bench.work / "out", ignore_errors=True)
-    return {name: middle(each) for name, each in costs.items()}
+    return costs
 
 
 def micrographs(case: Case, bench: Bench) -> tuple[Field, str]:

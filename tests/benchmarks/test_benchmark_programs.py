@@ -119,3 +119,9 @@ def test_waiting_threads_sleep_unless_the_user_wants_otherwise(given: str | None
     environment |= {"OMP_WAIT_POLICY": given} if given else {}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, timeout=60)
     assert done.stdout.split()[-1] == expected
+
+
+def test_spread_is_that_of_the_worst_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    speed, cost = module("speed", monkeypatch), module("measure", monkeypatch).Cost
+    steady, shaky = [cost(seconds, 1.0, 1.0) for seconds in (2.0, 2.0, 2.1)], [cost(4.0, 1.0, 1.0), cost(5.0, 1.0, 1.0)]
+    assert "up to 22 %" in speed.spread([{"a": steady, "b": shaky}])
