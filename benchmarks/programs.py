@@ -159,8 +159,8 @@ class Topaz:
 def thread_limits(threads: int) -> dict[str, str]:
     """Environment that holds the numerical libraries of every program to the same number of threads.
 
-    Waiting threads sleep in all of them. By default those of Topaz spin, which counts as processor time: a tenth more
-    on an idle machine and several times as much beside other programs, and would measure the machine.
+    Waiting threads sleep in all of them. By default those of Topaz spin, which counts as processor time: little on an
+    idle machine, several times as much beside other programs, and would measure the machine.
     """
     names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
     return {**dict.fromkeys(names, str(threads)), "OMP_WAIT_POLICY": "passive"}

@@ -49,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # an Å must not stop a job on a terminal that has none
-    # Threads that wait must not spin: beside other jobs that made a pick take five times the processor time.
+    # Threads that wait must not spin: beside other jobs that made a pick take three to four times the processor time.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     words = sys.argv[1:] if argv is None else list(argv)
     if words == ["--version"]:
