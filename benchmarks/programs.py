@@ -65,13 +65,14 @@ def add_options(parser: argparse.ArgumentParser, work: str) -> None:
                         help=f"where simulated micrographs and results go (default: build/{work})")  # fmt: skip
 
 
-def linked(files: Sequence[Path], folder: Path, pixel_size: float, diameter: float) -> Field:
-    """A folder with links to some micrographs."""
+def linked(files: Sequence[Path], folder: Path, pixel_size: float, diameter: float, count: int = 0) -> Field:
+    """A folder with links to some micrographs; to reach `count` they are linked again under further names."""
     place = folder / "Micrographs"
     shutil.rmtree(folder, ignore_errors=True)
     place.mkdir(parents=True)
-    for file in files:
-        (place / file.name).symlink_to(file.resolve())
+    for index in range(max(count, len(files))):
+        file, turn = files[index % len(files)], index // len(files)
+        (place / (f"{turn}_{file.name}" if turn else file.name)).symlink_to(file.resolve())
     return Field(place, pixel_size, diameter)
 
 

@@ -44,7 +44,7 @@ class Case:
     size : (int, int)
         Columns and rows.
     count : int
-        Micrographs in the command with several.
+        Micrographs in the command with several; where there are fewer real ones, they are taken again.
     diameter_px : int
     topaz_scale : int
         Reduces the particle to the 20 to 25 px that Topaz's models expect; 0 leaves Topaz out.
@@ -64,6 +64,7 @@ CASES = {
     case.name: case
     for case in (
         Case("1240", (1240, 1200), 10, 80, 4, real=True),
+        Case("1240-job", (1240, 1200), 100, 80, 4, real=True),
         Case("4096-200", (4096, 4096), 3, 200, 8),
         Case("4096-100", (4096, 4096), 3, 100, 4),
         Case("8192-200", (8192, 8192), 1, 200, 0),
@@ -212,7 +213,7 @@ def micrographs(case: Case, bench: Bench) -> tuple[Field, str]:
     """Micrographs of a case, simulated where they are not real; simulated ones are kept for the next time."""
     folder = bench.work / case.name
     if case.real and (real := sorted((bench.data / "Micrographs").glob("*.mrc"))[: case.count]):
-        return linked(real, folder, 1.5, 1.5 * case.diameter_px), "apoferritin, real"
+        return linked(real, folder, 1.5, 1.5 * case.diameter_px, case.count), "apoferritin, real"
     field = Field(folder / "Micrographs", 1.0, float(case.diameter_px))
     if len(field.files) != case.count:
         shutil.rmtree(folder, ignore_errors=True)

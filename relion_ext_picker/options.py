@@ -113,7 +113,7 @@ class PickOptions(JobOptions):
         "dark", "Particles are dark (as recorded) or bright (inverted or negative stain).", choices=("dark", "bright")
     )
     views: int = opt(
-        4, "Score the micrograph in this many rotations and average: 1 is fastest, 4 is best.", low=1, high=4
+        2, "Score the micrograph in this many rotations and average: 1 is fastest, 4 is steadiest.", low=1, high=4
     )
     verify: bool = opt(True, "Use the second network, which rejects false positives.")
     retrain_classifier: bool = opt(

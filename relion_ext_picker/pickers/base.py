@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from relion_ext_picker.image.peaks import share_inside, thin
+from relion_ext_picker.pickers.density import conditioned
 from relion_ext_picker.types import Array, ModelCard, ScoreMap
 
 Progress = Callable[[str], None]
@@ -122,15 +123,20 @@ def pick_prepared(
     if request.verify and len(xy):
         verified = picker.verify(frame, xy, score)
         score = score if verified is None else verified
-    # A particle cut by the edge is worth the less, the more of it is missing: Extract would fill the box with grey.
-    score = score * share_inside(xy, shape, request.diameter / pixel_size)
-    threshold = request.threshold if request.threshold >= 0 else picker.card.threshold
     diameter = request.diameter / pixel_size
+    # A particle cut by the edge is worth the less, the more of it is missing: Extract would fill the box with grey.
+    score = score * share_inside(xy, shape, diameter)
     last = np.array([shape[1] - 1, shape[0] - 1], np.float32)
     margin = request.border * diameter
-    keep = (score >= threshold) & np.all((xy >= margin - 0.5) & (xy <= last - margin + 0.5), axis=1)
-    xy, score = np.clip(xy[keep], 0, last), score[keep]
+    inside = np.all((xy >= margin - 0.5) & (xy <= last - margin + 0.5), axis=1)
+    xy, score = np.clip(xy[inside], 0, last), score[inside]
     order = thin(xy, score, request.min_distance * diameter)
+    usual = picker.card.calibration.get("density", 0.0)
+    if usual:
+        sides = np.maximum(last + 1 - 2 * margin, 1)
+        score[order] = conditioned(score[order], float(np.prod(sides)) / diameter**2, usual)
+    threshold = request.threshold if request.threshold >= 0 else picker.card.threshold
+    order = order[score[order] >= threshold]
     if request.max_picks:
         order = order[: request.max_picks]
     return xy[order].astype(np.float32), score[order].astype(np.float32)

@@ -36,7 +36,7 @@ def builtin_name(mode: str, preset: str) -> str:
     return BUILTIN[mode, family(preset)]
 
 
-def build_picker(card: ModelCard, networks: Networks, device: torch.device, preset: str = "", views: int = 4) -> Picker:
+def build_picker(card: ModelCard, networks: Networks, device: torch.device, preset: str = "", views: int = 2) -> Picker:
     """A picker from what a model file holds.
 
     Parameters

@@ -124,22 +124,5 @@ def write_tables(path: Path, tables: Mapping[str, Mapping[str, Sequence[Any]]]) 
 
 
 def write_table(path: Path, name: str, columns: Mapping[str, Sequence[Any]]) -> None:
-    """Write one table to a STAR file.
-
-    Parameters
-    ----------
-    path : Path
-        Written under a temporary name and renamed; its folder must exist.
-    name : str
-        Name of the table without ``data_``.
-    columns : mapping of sequence
-        Column name (without underscore) -> values: numbers or text, the same count in each.
-
-    Raises
-    ------
-    ValueError
-        The columns differ in length.
-    InputError
-        A text cannot be written in a STAR file.
-    """
+    """Write one table to a STAR file; parameters and errors as in :func:`table_text`."""
     write_tables(path, {name: columns})

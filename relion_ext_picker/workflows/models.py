@@ -41,7 +41,7 @@ def model_path(mode: str, preset: str, model: str) -> Path:
     return Path(model) if model else builtin_model(builtin_name(mode, preset))
 
 
-def load_picker(mode: str, preset: str, model: str, device: torch.device, views: int = 4) -> Picker:
+def load_picker(mode: str, preset: str, model: str, device: torch.device, views: int = 2) -> Picker:
     """The picker that options ask for.
 
     Parameters

@@ -35,8 +35,11 @@ CHECKPOINT = "checkpoint.safetensors"  # what there was at the last progress lin
 VALIDATION_FIELDS = 300
 VALIDATION_SIDE = 256
 VALIDATION_SEED = 987_654
-BLANK_FIELDS = 100
-MICROGRAPH = 400.0  # square diameters of a micrograph with few particles to its side
+DENSITY_FIELDS = 400
+BLANK_FIELDS = 40
+BLANK_SIDE = 512  # of the order of a micrograph, since scores depend on what else there is in it
+NOISY = 0.05  # of the blank fields may have picks
+PROBABLE = 0.5  # what simulated particles set the threshold to: rather a particle than not
 CANDIDATE_SIDE = 192
 CANDIDATE_EMPTY = 0.25  # the second network sees more fields without a particle: rejecting is its task
 HIT = 0.4  # matching radius as a fraction of the diameter
@@ -59,6 +62,8 @@ class Data:
         Never trained on.
     blank : list of Labelled
         Fields of noise alone, in which nothing should be picked; may be none.
+    density : float
+        Particles per square of the diameter in what the last network learns from.
     told : dict
         For the model card.
     """
@@ -67,6 +72,7 @@ class Data:
     candidates: Source
     validation: list[Labelled]
     blank: list[Labelled]
+    density: float
     told: dict[str, object]
 
 
@@ -99,8 +105,9 @@ def _train(job: JobDirectory, options: TrainOptions) -> None:
     if not options.scratch:
         _tell("before", start, data)
     picker = _trained(job, start, data, options)
+    picker.card = replace(picker.card, calibration={"density": round(data.density, 4)})
     everything = _validate(picker, data.validation, 0.0)
-    threshold = float(np.clip(max(everything.best_threshold or 0.5, _quiet(picker, data.blank)), 0.05, 0.95))
+    threshold = float(np.clip(_threshold(picker, data, everything.best_threshold), 0.05, 0.95))
     picker.card = replace(picker.card, threshold=round(threshold, 3))
     final = _tell("after", picker, data)
     scores = {
@@ -150,13 +157,14 @@ def _start(options: TrainOptions, device: torch.device) -> DefaultPicker:
 def _simulated(options: TrainOptions) -> Data:
     seed = VALIDATION_SEED + options.seed
     told: dict[str, object] = {"data": "simulated fields of procedural particles"}
+    candidates = FieldSource(REFERENCE_DIAMETER, CANDIDATE_SIDE, empty=CANDIDATE_EMPTY)
+    counts = [len(item.xy) for item in _fields(candidates, seed + 2, DENSITY_FIELDS)]
     return Data(
         source=FieldSource(REFERENCE_DIAMETER),
-        candidates=FieldSource(REFERENCE_DIAMETER, CANDIDATE_SIDE, empty=CANDIDATE_EMPTY),
+        candidates=candidates,
         validation=_fields(FieldSource(REFERENCE_DIAMETER, VALIDATION_SIDE), seed, VALIDATION_FIELDS),
-        blank=_fields(
-            FieldSource(REFERENCE_DIAMETER, VALIDATION_SIDE, empty=1.0, soiled=False), seed + 1, BLANK_FIELDS
-        ),
+        blank=_fields(FieldSource(REFERENCE_DIAMETER, BLANK_SIDE, empty=1.0, soiled=False), seed + 1, BLANK_FIELDS),
+        density=float(np.mean(counts)) * (REFERENCE_DIAMETER / CANDIDATE_SIDE) ** 2,
         told=told,
     )
 
@@ -176,7 +184,9 @@ def _from_coordinates(options: TrainOptions, picker: DefaultPicker) -> Data:
     }
     _log.info("training on %d micrographs, validating on %d", len(training), len(validation))
     source = MicrographSource(training)
-    return Data(source, source, validation, [], told)
+    area = sum(item.frame.values.size for item in training) / REFERENCE_DIAMETER**2
+    density = sum(len(item.xy) for item in training) / area
+    return Data(source, source, validation, [], density, told)
 
 
 def _trained(job: JobDirectory, start: DefaultPicker, data: Data, options: TrainOptions) -> DefaultPicker:
@@ -233,19 +243,20 @@ def _watched(draw: Draw, job: JobDirectory) -> Draw:
     return checked
 
 
-def _quiet(picker: DefaultPicker, blank: list[Labelled]) -> float:
-    """The threshold at which blank fields give one pick per `MICROGRAPH` square diameters; 0 without such fields.
+def _threshold(picker: DefaultPicker, data: Data, best: float | None) -> float:
+    """What the model's threshold should be: the one of the highest F1 on the user's validation micrographs.
 
-    The threshold of the highest F1 is blind to micrographs that have no particles, where it picks noise.
+    Simulated fields are no sample of anything, so that their best F1 says little: then it is even odds or, where that
+    leaves picks in more than `NOISY` of the fields of noise, what does not.
     """
-    scores, area = [0.0], 0.0
-    for item in blank:
+    if not data.blank:
+        return best if best is not None else PROBABLE
+    highest = []
+    for item in data.blank:
         shape = (item.frame.values.shape[0], item.frame.values.shape[1])
         _, score = pick_prepared(picker, item.frame, shape, 1.0, Request(picker.card.reference_diameter, 0.0))
-        scores += score.tolist()
-        area += shape[0] * shape[1] / picker.card.reference_diameter**2
-    allowed = int(area / MICROGRAPH)
-    return sorted(scores, reverse=True)[min(allowed, len(scores) - 1)] + 0.001 if blank else 0.0
+        highest.append(float(score.max(initial=0.0)))
+    return max(PROBABLE, sorted(highest, reverse=True)[int(NOISY * len(highest))] + 0.001)
 
 
 def _validate(picker: DefaultPicker, validation: list[Labelled], threshold: float) -> Scores:

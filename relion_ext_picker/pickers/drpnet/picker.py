@@ -18,7 +18,7 @@ from relion_ext_picker.image.normalise import standardise
 from relion_ext_picker.image.peaks import local_maxima
 from relion_ext_picker.image.tiles import tiles
 from relion_ext_picker.pickers.base import Examples, Progress
-from relion_ext_picker.pickers.drpnet.network import MULTIPLE, STRIDE, WINDOW, build, folded
+from relion_ext_picker.pickers.drpnet.network import MULTIPLE, STRIDE, WINDOW, Inference, build
 from relion_ext_picker.pickers.drpnet.retrain import adapt_verifier
 from relion_ext_picker.types import Array, ModelCard, ScoreMap
 
@@ -52,15 +52,15 @@ class DefaultPicker:
     """
 
     def __init__(
-        self, card: ModelCard, networks: Mapping[str, Mapping[str, Tensor]], device: torch.device, views: int = 4
+        self, card: ModelCard, networks: Mapping[str, Mapping[str, Tensor]], device: torch.device, views: int = 2
     ) -> None:
         self.card = card
         self.device = device
         self.turns = {1: (0,), 2: (0, 2), 3: (0, 1, 2), 4: (0, 1, 2, 3)}[views]
         names = ("proposer", "classifier") if "classifier" in networks else ("proposer",)
         self._networks = {name: _load(card, name, networks, device) for name in names}
-        self._proposer = folded(self._networks["proposer"])
-        self._verifier = folded(self._networks["classifier"]) if "classifier" in networks else None
+        self._proposer = Inference(self._networks["proposer"])
+        self._verifier = Inference(self._networks["classifier"]) if "classifier" in networks else None
 
     def prepare(self, image: Array, pixel_size: float, diameter: float, *, bright: bool = False) -> ScoreMap:
         """See :class:`~relion_ext_picker.pickers.base.Picker`.
