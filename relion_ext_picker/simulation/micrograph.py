@@ -145,10 +145,15 @@ def simulate_micrograph(
     for clump in dirt.clumps:
         views = projector(uniform_orientations(len(clump), rng))
         _stamp(phase, rng.integers(layers, size=len(clump)), np.rint(clump).astype(np.int64), views)
+    if dirt.fragments:
+        views = projector(uniform_orientations(len(dirt.fragments), rng))
+        views = views * np.stack([cut.weights(views.shape[-1]) for cut in dirt.fragments])
+        places = np.array([(cut.x, cut.y) for cut in dirt.fragments], np.int64)
+        _stamp(phase, rng.integers(layers, size=len(places)), places, views)
     phase *= np.float32(settings.pixel_size)
     ice = settings.thickness * _thickness_profile(frame.shape, rng)
     scattered = _through_lens(phase, offsets, (dirt, ice), settings, (ctf, bfactor), rng)
-    transmitted = np.exp(-ice / np.float32(ABSORPTION_LENGTH))
+    transmitted = np.exp(-ice / np.float32(ABSORPTION_LENGTH) - dirt.absorption)
     image = _record(np.maximum(1 + 2 * scattered, 0.02) * transmitted, settings, rng)
     inside = frame.contains(xy)
     return SimulatedMicrograph(
@@ -196,13 +201,9 @@ class _Frame:
 
     def embed(self, dirt: Contamination) -> Contamination:
         """Continue contaminants beyond the border, as a mirror does."""
-        pad = [(self.margin, full - side - self.margin) for full, side in zip(self.shape, self.inner, strict=True)]
-        return Contamination(
-            np.pad(dirt.potential, pad, mode="symmetric"),
-            np.pad(dirt.grain, pad, mode="symmetric"),
-            np.pad(dirt.mask, pad, mode="symmetric"),
-            [clump + self.margin for clump in dirt.clumps],
-        )
+        (rows, cols), (full_rows, full_cols) = self.inner, self.shape
+        beyond = (full_rows - rows - self.margin, full_cols - cols - self.margin)
+        return dirt.padded(((self.margin, beyond[0]), (self.margin, beyond[1])))
 
 
 def _draw_optics(settings: MicrographSettings, rng: np.random.Generator) -> tuple[Ctf, float]:
