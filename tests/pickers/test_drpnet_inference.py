@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from relion_ext_picker.pickers.drpnet.network import Inference, Proposer, Verifier, has_half
+from relion_ext_picker.pickers.drpnet.network import Proposer, Verifier
+from relion_ext_picker.pickers.inference import Inference, has_half
 
 
 def trained(network: nn.Module) -> nn.Module:

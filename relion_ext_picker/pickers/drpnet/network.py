@@ -11,18 +11,15 @@ standard deviation 1.
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 REFERENCE_DIAMETER = 32.0  # px
 STRIDE = 2  # px of the prepared image per sample of the score map
 MULTIPLE = 16  # the prepared image is padded to a multiple of this
 WINDOW = 48  # side of a verifier window, px
-LAST = ("head", "decide")  # layers that give the score
 
 
 def _conv(inputs: int, outputs: int, size: int = 3, stride: int = 1) -> nn.Sequential:
@@ -107,49 +104,6 @@ class Verifier(nn.Module):
         hidden = self.hidden(self.features(window)).to(self.decide.weight.dtype)
         decided: Tensor = self.decide(torch.cat([hidden, logit[:, None].to(hidden.dtype)], dim=1))
         return decided[:, 0]
-
-
-class Inference(nn.Module):
-    """A network as it is used for picking: what was trained, computed in less time.
-
-    Batch normalisations are folded into the convolutions before them, which saves passes over memory and changes
-    nothing but rounding. On a CPU that multiplies bfloat16 the convolutions compute in it, twice as fast; scores change
-    by less than 0.01. The last layer stays in 32 bit, so that scores remain fine. Others would only emulate it.
-
-    Parameters
-    ----------
-    network : Proposer or Verifier
-        It is copied.
-    half : bool, optional
-        Compute in bfloat16; by default where the CPU does.
-    """
-
-    def __init__(self, network: nn.Module, half: bool | None = None) -> None:
-        super().__init__()
-        self.network = copy.deepcopy(network).eval()
-        for part in list(self.network.modules()):
-            if isinstance(part, nn.Sequential) and len(part) > 1:
-                convolution, norm = part[0], part[1]
-                if isinstance(convolution, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
-                    part[0], part[1] = fuse_conv_bn_eval(convolution, norm), nn.Identity()
-        use_half = has_half(next(network.parameters()).device) if half is None else half
-        self.dtype = torch.bfloat16 if use_half else torch.float32
-        for name, part in self.network.named_children():
-            part.to(torch.float32 if name in LAST else self.dtype)
-        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-
-    def forward(self, image: Tensor, *rest: Tensor) -> Tensor:
-        """As the network's, in 32 bit."""
-        answer: Tensor = self.network(image.to(self.dtype), *rest)
-        return answer.float()
-
-
-def has_half(device: torch.device) -> bool:
-    """Whether a CPU multiplies bfloat16 itself. False for GPUs, and where torch is too old to tell."""
-    if device.type != "cpu" or not hasattr(torch.cpu, "get_capabilities"):
-        return False
-    able = torch.cpu.get_capabilities()
-    return bool(able.get("avx512_bf16") or able.get("amx_bf16"))
 
 
 def build(architecture: str, config: dict[str, Any]) -> nn.Module:

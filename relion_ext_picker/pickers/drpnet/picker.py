@@ -18,8 +18,9 @@ from relion_ext_picker.image.normalise import standardise
 from relion_ext_picker.image.peaks import local_maxima
 from relion_ext_picker.image.tiles import tiles
 from relion_ext_picker.pickers.base import Examples, Progress
-from relion_ext_picker.pickers.drpnet.network import MULTIPLE, STRIDE, WINDOW, Inference, build
+from relion_ext_picker.pickers.drpnet.network import MULTIPLE, STRIDE, WINDOW, build
 from relion_ext_picker.pickers.drpnet.retrain import adapt_verifier
+from relion_ext_picker.pickers.inference import Inference
 from relion_ext_picker.types import Array, ModelCard, ScoreMap
 
 HIGHPASS = 1.5  # background is what varies over more than this many diameters
