@@ -131,7 +131,7 @@ def report(case: Case, bench: Bench) -> str:
     runs = [in_turns(contestants, field, bench) for field in ([one, several] if count > 1 else [one])]
     single, whole = ({name: middle(costs) for name, costs in each.items()} for each in (runs[0], runs[-1]))
     rows = [cost_row(name, count, single[name], whole[name]) for name in contestants]
-    lines = [f"### {case.size[0]} x {case.size[1]}, particle {case.diameter_px} px ({kind})", ""]
+    lines = [f"### {case.size[0]} x {case.size[1]}, particle {case.diameter_px} px ({kind}), up to {count}", ""]
     header = ["program", "1 micrograph: CPU s", "wall s", "peak MB"]
     if count > 1:
         header += [f"{count} micrographs: CPU s", "wall s", "peak MB", "CPU s each", "CPU s one more"]
