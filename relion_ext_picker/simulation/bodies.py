@@ -41,7 +41,7 @@ class Material:
 CARBON = Material(potential=8.5, grain=0.10 * 120.0**2 * 0.3, absorption_length=1500.0)
 ICE_CRYSTAL = Material(potential=4.5, grain=0.031 * 146.0**2 * 0.2, absorption_length=1700.0)
 ETHANE = Material(potential=5.1, grain=0.013 * 392.0**2 * 0.2, absorption_length=1700.0)
-GOLD = Material(potential=28.0, grain=0.059 * 480.0**2 * 0.3, absorption_length=45.0)
+GOLD = Material(potential=28.0, grain=0.059 * 480.0**2 * 0.3, absorption_length=38.0)
 PROTEIN = Material(potential=2.3, grain=400.0, absorption_length=3000.0)
 
 COVERED = 0.15  # share of its largest thickness from which on a body covers a pixel
@@ -149,7 +149,7 @@ def gold_bead(radius: float, pixel_size: float, rng: np.random.Generator) -> Bod
     turn, squeeze = rng.uniform(0, math.pi), rng.uniform(0.9, 1.0)
     u = x * math.cos(turn) + y * math.sin(turn)
     v = (y * math.cos(turn) - x * math.sin(turn)) / squeeze
-    distance = np.hypot(u, v) * (1 + 0.02 * np.cos(6 * np.arctan2(v, u)))  # facets
+    distance = np.hypot(u, v) * (1 + 0.012 * np.cos(6 * np.arctan2(v, u)))  # facets
     thickness = np.asarray(2 * radius * np.sqrt(np.clip(1 - (distance / size) ** 2, 0, 1)), np.float32)
     # A crystal near a Bragg condition is darker; in a twin that is one side of a line.
     side = v < size * rng.uniform(-1.5, 0.8)
@@ -159,9 +159,9 @@ def gold_bead(radius: float, pixel_size: float, rng: np.random.Generator) -> Bod
 
 def denatured_protein(diameter: float, pixel_size: float, rng: np.random.Generator) -> Body:
     """Unfolded protein of about the mass of a particle of `diameter` Å: a loose tangle of chains."""
-    mass = rng.uniform(0.1, 0.5) * math.pi / 6 * (0.8 * diameter) ** 3 / VOLUME_PER_DALTON
+    mass = rng.uniform(0.25, 1.0) * math.pi / 6 * (0.8 * diameter) ** 3 / VOLUME_PER_DALTON
     volume = VOLUME_PER_DALTON * min(mass, 600e3)
-    extent = 0.45 * volume ** (1 / 3) * rng.uniform(0.9, 1.6)  # Å, standard deviation of the tangle
+    extent = 0.35 * volume ** (1 / 3) * rng.uniform(0.9, 1.6)  # Å, standard deviation of the tangle
     count = max(40, int(volume / 250))  # beads of 250 Å³
     # A walk that is drawn back to its middle: each bead keeps `memory` of the place of the one before.
     memory = math.sqrt(max(0.0, 1 - (CHAIN_STEP / extent) ** 2 / 2))

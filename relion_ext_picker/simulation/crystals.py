@@ -56,24 +56,25 @@ def ice_crystal(radius: float, pixel_size: float, rng: np.random.Generator, *, f
         Patch with the crystal in its middle.
     """
     size = radius / pixel_size
-    half = int(1.3 * size) + 3
+    half = int(1.45 * size) + 3
     shape = (2 * half + 1, 2 * half + 1)
     lattice = (HEXAGONAL, CUBIC, TILTED)[int(rng.integers(3))]
     outline = _outline(size, half, 6 if lattice is HEXAGONAL else int(rng.integers(4, 8)), rng)
     if flat:
         height = rng.uniform(60, 250)
         profile = np.clip((1 - outline) * radius / rng.uniform(10, 40), 0, 1)
-    elif rng.random() < 0.5:  # flat top and bevelled sides
+    elif rng.random() < 0.35:  # flat top and bevelled sides
         height = rng.uniform(0.6, 1.3) * radius
         profile = np.clip((1 - outline) / rng.uniform(0.15, 0.5), 0, 1)
     else:  # rounded by sublimation
-        height = rng.uniform(1.0, 1.8) * radius
+        height = rng.uniform(1.2, 2.0) * radius
         profile = np.sqrt(np.clip(1 - outline * outline, 0, 1))
-    thickness = min(height, 3000.0) * profile
+    thickness = min(height, 3500.0) * profile
     thickness *= np.clip(1 + 0.05 * waves(shape, max(2.0, 0.25 * size), rng), 0.7, 1.3)
     thickness *= _terraces(half, size, pixel_size, rng)
-    contours = _contours(half, size, rng)
-    extinction = rng.uniform(0.1, 0.6) * contours * thickness / max(float(thickness.max()), 1.0)
+    contours = _contours(half, radius / pixel_size, rng)
+    strength = rng.uniform(0.05, 0.5) * min(1.0, float(thickness.max()) / 800)
+    extinction = strength * contours * thickness / max(float(thickness.max()), 1.0)
     relief = _fringes(half, lattice, pixel_size, rng)
     if relief is not None:
         relief *= np.minimum(thickness, DIFFRACTING) * (0.35 + 0.65 * contours)
@@ -109,10 +110,13 @@ def _contours(half: int, size: float, rng: np.random.Generator) -> Array:
     turn = rng.uniform(0, 2 * math.pi)
     along = (x * math.cos(turn) + y * math.sin(turn)) / size
     across = (y * math.cos(turn) - x * math.sin(turn)) / size
-    bend = rng.uniform(0.5, 3.0) * along + rng.normal(0, 0.8) * along**2 + rng.normal(0, 0.4) * across**2
-    bend += 0.12 * waves((y.size, x.size), max(2.0, y.size / 5), rng) + rng.uniform(0, 1)
-    stripes = np.exp(-np.square(np.sin(math.pi * bend) / rng.uniform(0.15, 0.5)))
-    part = 1 / (1 + np.exp(-6 * (along * rng.choice([-1, 1]) + across * rng.normal(0, 0.5) + rng.uniform(-0.4, 0.6))))
+    shape = (y.size, x.size)
+    bend = rng.uniform(0.4, 2.0) * along + rng.normal(0, 0.6) * along**2 + rng.normal(0, 0.3) * across**2
+    bend += 0.08 * waves(shape, max(2.0, y.size / 5), rng) + rng.uniform(0, 1)
+    stripes = np.exp(-np.square(np.sin(math.pi * bend) / rng.uniform(0.3, 0.7)))
+    stripes += 0.4 * np.exp(-np.square(np.sin(math.pi * (2.6 * bend + rng.uniform(0, 1))) / 0.5))
+    stripes *= np.clip(0.6 + 0.4 * waves(shape, max(2.0, y.size / 4), rng), 0, 1)
+    part = 1 / (1 + np.exp(-7 * (along * rng.choice([-1, 1]) + across * rng.normal(0, 0.5) + rng.uniform(-0.5, 0.3))))
     return enlarge(np.asarray(stripes * part, np.float32), (2 * half + 1, 2 * half + 1))
 
 

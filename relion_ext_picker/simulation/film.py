@@ -14,7 +14,7 @@ from relion_ext_picker.types import Array
 
 TILE = 256  # px: tiles are drawn one by one, and those inside the hole not at all
 EDGE = 5.0  # Å: the rim ends within a few times this, steep enough for Fresnel fringes
-ROUGHNESS = ((14.0, 400.0), (4.0, 60.0))  # Å: how far the rim strays, and along which length
+ROUGHNESS = ((7.0, 400.0), (2.5, 60.0))  # Å: how far the rim strays, and along which length
 
 
 @dataclass(frozen=True)
