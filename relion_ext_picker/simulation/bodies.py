@@ -116,9 +116,9 @@ def ethane_blob(radius: float, pixel_size: float, rng: np.random.Generator) -> B
     side = 2 * half + 1
     x, y = grid(half, max(1, int(size / 16)))
     puddle = np.zeros((y.size, x.size), np.float32)
-    for _ in range(int(rng.integers(2, 6))):  # drops that ran into each other
-        away, turn = size * rng.uniform(0, 0.55), rng.uniform(0, 2 * math.pi)
-        width = size * rng.uniform(0.35, 0.6)
+    for _ in range(int(rng.integers(3, 8))):  # drops that ran into each other
+        away, turn = size * rng.uniform(0, 0.8), rng.uniform(0, 2 * math.pi)
+        width = size * rng.uniform(0.28, 0.5)
         puddle += np.exp(-((x - away * math.cos(turn)) ** 2 + (y - away * math.sin(turn)) ** 2) / (2 * width**2))
     # What reaches the border of the patch would be cut there; the puddle ends before.
     border = max(float(puddle[[0, -1]].max()), float(puddle[:, [0, -1]].max()))

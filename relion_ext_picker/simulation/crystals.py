@@ -34,6 +34,7 @@ TILTED = Lattice(3.67, (0.0,))
 
 REFLECTION = 1.3  # V: Fourier coefficient of the potential for the strongest reflections
 RESOLVED = 2.1  # px per spacing
+MOSAIC = 30.0  # Å: size of the grains in which larger pixels see the lattice, each diffracting a little differently
 DIFFRACTING = 250.0  # Å of crystal that give the full lattice contrast; thicker ones scatter more than once
 
 
@@ -72,12 +73,16 @@ def ice_crystal(radius: float, pixel_size: float, rng: np.random.Generator, *, f
     thickness = min(height, 3500.0) * profile
     thickness *= np.clip(1 + 0.05 * waves(shape, max(2.0, 0.25 * size), rng), 0.7, 1.3)
     thickness *= _terraces(half, size, pixel_size, rng)
-    contours = _contours(half, radius / pixel_size, rng)
+    contours = _contours(half, size, rng)
     strength = rng.uniform(0.05, 0.5) * min(1.0, float(thickness.max()) / 800)
-    extinction = strength * contours * thickness / max(float(thickness.max()), 1.0)
     relief = _fringes(half, lattice, pixel_size, rng)
-    if relief is not None:
+    if relief is None:
+        grains = waves(shape, max(1.0, MOSAIC / pixel_size, half / 60), rng)
+        contours = np.clip(contours + 0.25 * grains, 0, None)
+        strength = max(strength, 0.15)
+    else:
         relief *= np.minimum(thickness, DIFFRACTING) * (0.35 + 0.65 * contours)
+    extinction = strength * contours * thickness / max(float(thickness.max()), 1.0)
     return Body(thickness, ICE_CRYSTAL, relief, np.asarray(extinction, np.float32))
 
 

@@ -119,8 +119,11 @@ def _bilinear(corners: Array, tile: tuple[int, int], shape: tuple[int, ...]) -> 
 
 
 def covered_circle(covered: NDArray[np.bool_], step: int) -> tuple[float, float, float]:
-    """x, y and radius in px of a circle around all covered pixels, of a mask of every `step`-th pixel."""
+    """x, y and radius in px of a circle around all covered pixels, of a mask of every `step`-th pixel.
+
+    Between the last sample and the border a thin part may hide, so the circle is two diagonals wider than the samples.
+    """
     rows, cols = np.nonzero(covered)
     x, y = float(cols.mean()) * step, float(rows.mean()) * step
     reach = np.hypot(cols * step - x, rows * step - y).max()
-    return x, y, float(reach) + math.sqrt(2) * step
+    return x, y, float(reach) + 2 * math.sqrt(2) * step
