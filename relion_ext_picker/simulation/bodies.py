@@ -44,7 +44,7 @@ ETHANE = Material(potential=5.1, grain=0.013 * 392.0**2 * 0.2, absorption_length
 GOLD = Material(potential=28.0, grain=0.059 * 480.0**2 * 0.3, absorption_length=38.0)
 PROTEIN = Material(potential=2.3, grain=400.0, absorption_length=3000.0)
 
-COVERED = 0.15  # share of its largest thickness from which on a body covers a pixel
+COVERED, HIDING = 0.15, 40.0  # a body covers a pixel from this share of its largest thickness on, or from so many Å
 CHAIN_STEP = 8.0  # Å between the beads of a denatured chain
 VOLUME_PER_DALTON = 1.21  # Å³ of protein
 
@@ -62,16 +62,21 @@ class Body:
         Projected potential besides the mean, V Å: the lattice of a crystal.
     extinction : ndarray, shape (h, w), float32, optional
         Optical depth besides that of the thickness: what a crystal diffracts out of the beam.
+    outline : ndarray, shape (h, w), bool, optional
+        Pixels that the body covers, where its thickness does not tell.
     """
 
     thickness: Array
     material: Material
     relief: Array | None = None
     extinction: Array | None = None
+    outline: NDArray[np.bool_] | None = None
 
     def covered(self) -> NDArray[np.bool_]:
         """Pixels where the body hides what is below, shape (h, w)."""
-        return np.asarray(self.thickness > COVERED * float(self.thickness.max()))
+        if self.outline is not None:
+            return self.outline
+        return np.asarray(self.thickness > min(HIDING, COVERED * float(self.thickness.max())))
 
 
 def enlarge(coarse: Array, shape: tuple[int, int]) -> Array:
@@ -126,10 +131,10 @@ def ethane_blob(radius: float, pixel_size: float, rng: np.random.Generator) -> B
     depth = np.clip((enlarge(puddle, (side, side)) - level) / (float(puddle.max()) - level), 0, 1)
     height = rng.uniform(0.7, 1.4) * min(2 * radius, 2500.0)
     thickness = height * np.sqrt(depth) * np.clip(1 + 0.06 * waves((side, side), 0.4 * size, rng), 0.5, 1.5)
-    for _ in range(int(rng.integers(0, 40))):
+    for _ in range(int(rng.poisson(rng.uniform(0, 40) * min(1.0, radius / 600) ** 2))):
         bubble = math.exp(rng.normal(math.log(25), 0.5)) / pixel_size
-        place = rng.uniform(-size, size, 2)
-        _hollow(thickness, (half + float(place[0]), half + float(place[1])), min(bubble, 0.25 * size), pixel_size)
+        place = rng.uniform(-0.8 * size, 0.8 * size, 2)
+        _hollow(thickness, (half + float(place[0]), half + float(place[1])), min(bubble, 0.15 * size), pixel_size)
     return Body(np.asarray(thickness, np.float32), ETHANE)
 
 
@@ -170,4 +175,7 @@ def denatured_protein(diameter: float, pixel_size: float, rng: np.random.Generat
     edges = np.arange(-half - 0.5, half + 1.0) * pixel_size
     beads = np.histogram2d(places[:, 1], places[:, 0], bins=(edges, edges))[0]
     density = ndimage.gaussian_filter(beads.astype(np.float32), 4.5 / pixel_size)
-    return Body(np.asarray(density * (volume / count / pixel_size**2), np.float32), PROTEIN)
+    thickness = np.asarray(density * (volume / count / pixel_size**2), np.float32)
+    # The chains leave gaps, where no particle could be used either.
+    blurred = ndimage.gaussian_filter(thickness, 10.0 / pixel_size)
+    return Body(thickness, PROTEIN, outline=np.asarray(blurred > COVERED * blurred.max()))

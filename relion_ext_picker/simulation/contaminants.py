@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from relion_ext_picker.simulation.bodies import CARBON, Body, denatured_protein, ethane_blob, gold_bead
+from relion_ext_picker.simulation.bodies import CARBON, COVERED, Body, denatured_protein, ethane_blob, gold_bead
 from relion_ext_picker.simulation.crystals import ice_crystal
 from relion_ext_picker.simulation.film import Film, covered_circle, film_edge, film_hole
 from relion_ext_picker.simulation.nuisances import KINDS, Contamination, Fragment, Nuisance
@@ -187,7 +187,8 @@ class _Scene:
     def _film(self, film: Film, kind: str) -> None:
         rows, cols = self.field.labels.shape
         for corner, thickness in film.tiles((rows, cols), self.pixel_size):
-            self.field.add(Body(thickness, CARBON), kind, corner, film.thickness)
+            part = Body(thickness, CARBON, outline=thickness > COVERED * film.thickness)
+            self.field.add(part, kind, corner)
         seen = self.field.labels[::COARSE, ::COARSE] == KINDS.index(kind) + 1
         if seen.any():
             self.field.nuisances.append(Nuisance(kind, *covered_circle(seen, COARSE)))

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from relion_ext_picker.simulation.bodies import COVERED, Body
+from relion_ext_picker.simulation.bodies import Body
 from relion_ext_picker.types import Array
 
 KINDS = ("carbon", "hole", "crystal", "ethane", "gold", "aggregate", "broken")
@@ -108,7 +108,7 @@ class Contamination:
         """Where no particle can be used, shape (h, w)."""
         return self.labels > 0
 
-    def add(self, body: Body, kind: str, corner: tuple[int, int] = (0, 0), thickest: float | None = None) -> bool:
+    def add(self, body: Body, kind: str, corner: tuple[int, int] = (0, 0)) -> bool:
         """Add a body whose first pixel lies at row, column `corner`; parts beyond the field are cut.
 
         Parameters
@@ -118,8 +118,6 @@ class Contamination:
             One of `KINDS`.
         corner : (int, int)
             May lie outside of the field.
-        thickest : float, optional
-            Å, where `body` is only a part of something thicker.
 
         Returns
         -------
@@ -144,7 +142,7 @@ class Contamination:
             self.potential[window] += body.relief[part]
         if body.extinction is not None:
             self.absorption[window] += body.extinction[part]
-        covered = thickness > COVERED * (float(body.thickness.max()) if thickest is None else thickest)
+        covered = body.covered()[part]
         self.cover(covered, kind, (top, left))
         return bool(covered.any())
 

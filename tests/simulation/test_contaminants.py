@@ -50,6 +50,7 @@ def test_matter_lies_under_its_label(kind: str) -> None:
     assert field.potential[field.mask].mean() > 20 * abs(field.potential[~field.mask].mean())
     assert (field.grain >= 0).all() and (field.absorption > -0.2).all()
     assert field.grain[field.mask].min() > 0
+    assert field.absorption[~field.mask].max() < 0.1  # nothing thick goes without a label
 
 
 def test_film_is_carbon_and_of_plausible_area() -> None:
