@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +19,7 @@ class Canvas:
     Attributes
     ----------
     values : ndarray, shape (h, w), float32
-        Projected matter, in the unit of the particle.
+        Projected matter; 1 is the largest value of a particle's projection.
     mask : ndarray, shape (h, w), bool
         Where a particle could not be used.
     """
@@ -27,94 +28,115 @@ class Canvas:
     mask: NDArray[np.bool_]
 
 
-def add_dirt(canvas: Canvas, strength: float, diameter: float, rng: np.random.Generator) -> None:
+def add_dirt(canvas: Canvas, diameter: float, rng: np.random.Generator) -> bool:
     """Draw contaminants, none in half of the fields.
 
     Parameters
     ----------
     canvas : Canvas
         Changed in place.
-    strength : float
-        Largest value of a particle's projection.
     diameter : float
         Particle diameter, px.
     rng : numpy.random.Generator
+
+    Returns
+    -------
+    bool
+        Whether anything was drawn.
     """
     if rng.random() < 0.5:
-        return
+        return False
     kinds = (_ice, _ice, _gold, _carbon, _crystal, _fibre)
     for index in rng.choice(len(kinds), size=int(rng.integers(1, 4))):
-        kinds[int(index)](canvas, strength, diameter, rng)
+        kinds[int(index)](canvas, diameter, rng)
+    return True
 
 
-def _distance(canvas: Canvas, rng: np.random.Generator, squeeze: float) -> tuple[Array, Array]:
-    """Elliptic distance from a random place, px, and the angle around it."""
+def _axes(shape: tuple[int, ...], x: float, y: float, turn: float, squeeze: float = 1.0) -> tuple[Array, Array]:
+    """Coordinates of all pixels in axes through (x, y) that are turned by `turn`; the second is squeezed."""
+    rows = np.arange(shape[0], dtype=np.float32)[:, None] - np.float32(y)
+    cols = np.arange(shape[1], dtype=np.float32)[None, :] - np.float32(x)
+    cos, sin = np.float32(math.cos(turn)), np.float32(math.sin(turn))
+    return cols * cos + rows * sin, (rows * cos - cols * sin) * np.float32(squeeze)
+
+
+def _somewhere(canvas: Canvas, rng: np.random.Generator, squeeze: float) -> tuple[Array, Array]:
+    """Axes of an ellipse at a random place."""
     h, w = canvas.values.shape
-    y, x = np.mgrid[:h, :w].astype(np.float32)
-    y, x = y - rng.uniform(0, h), x - rng.uniform(0, w)
-    turn = rng.uniform(0, np.pi)
-    u = x * np.cos(turn) + y * np.sin(turn)
-    v = (y * np.cos(turn) - x * np.sin(turn)) * squeeze
-    return np.hypot(u, v).astype(np.float32), np.arctan2(v, u).astype(np.float32)
+    return _axes((h, w), rng.uniform(0, w), rng.uniform(0, h), rng.uniform(0, np.pi), squeeze)
 
 
-def _ice(canvas: Canvas, strength: float, diameter: float, rng: np.random.Generator) -> None:
+def _step(distance: Array, edge: float) -> Array:
+    """1 where `distance` is far below 0, 0 far above; `edge` px wide."""
+    return np.asarray(1 / (1 + np.exp(np.clip(distance * np.float32(1 / edge), -30, 30))), np.float32)
+
+
+def _noise(shape: tuple[int, ...], sigma: float, rng: np.random.Generator) -> Array:
+    """White noise of unit variance, then smoothed."""
+    return np.asarray(ndimage.gaussian_filter(rng.standard_normal(shape, np.float32), sigma), np.float32)
+
+
+def _ice(canvas: Canvas, diameter: float, rng: np.random.Generator) -> None:
     """A blob of ice or ethane: wavy outline, soft or sharp edge, much stronger than a particle."""
-    distance, angle = _distance(canvas, rng, rng.uniform(1.0, 1.8))
-    radius = diameter * np.exp(rng.uniform(np.log(0.15), np.log(2.0)))
-    wave = sum(rng.normal(0, 0.1) * np.cos(k * angle + rng.uniform(0, 6.3)) for k in (2, 3, 4, 5))
-    edge = rng.uniform(0.6, 0.3 * radius + 1)
-    blob = 1 / (1 + np.exp(np.clip((distance - radius * (1 + wave)) / edge, -30, 30)))
-    height = strength * np.exp(rng.uniform(np.log(0.7), np.log(12))) * (-1 if rng.random() < 0.1 else 1)
-    texture = 1 + rng.uniform(0, 0.3) * ndimage.gaussian_filter(rng.normal(size=blob.shape), 1.5) * 4
-    canvas.values += (height * blob * texture).astype(np.float32)
+    u, v = _somewhere(canvas, rng, rng.uniform(1.0, 1.8))
+    distance = np.sqrt(u * u + v * v)
+    radius = diameter * math.exp(rng.uniform(math.log(0.15), math.log(2.0)))
+    # Waves around the outline, of 2 to 5 periods: powers of a unit number cost less than cosines of the angle.
+    unit = (u + 1j * v) / np.maximum(distance, np.float32(1e-6))
+    swing = (rng.normal(0, 0.1, 4) * np.exp(1j * rng.uniform(0, 2 * np.pi, 4))).astype(np.complex64)
+    wave = ((((swing[3] * unit + swing[2]) * unit + swing[1]) * unit + swing[0]) * (unit * unit)).real
+    blob = _step(distance - np.float32(radius) * (1 + wave), rng.uniform(0.6, 0.3 * radius + 1))
+    height = math.exp(rng.uniform(math.log(0.7), math.log(12))) * (-1 if rng.random() < 0.1 else 1)
+    texture = 1 + np.float32(4 * rng.uniform(0, 0.3)) * _noise(blob.shape, 1.5, rng)
+    canvas.values += np.float32(height) * blob * texture
     canvas.mask |= blob > 0.3
 
 
-def _gold(canvas: Canvas, strength: float, diameter: float, rng: np.random.Generator) -> None:
+def _gold(canvas: Canvas, diameter: float, rng: np.random.Generator) -> None:
     """Small, very dense beads."""
+    h, w = canvas.values.shape
     for _ in range(int(rng.integers(1, 5))):
-        distance, _angle = _distance(canvas, rng, 1.0)
-        bead = distance < diameter * rng.uniform(0.05, 0.25)
-        canvas.values += np.float32(strength * rng.uniform(5, 25)) * bead
-        canvas.mask |= bead
+        x, y, radius = rng.uniform(0, w), rng.uniform(0, h), diameter * rng.uniform(0.05, 0.25)
+        top, left = max(0, math.floor(y - radius)), max(0, math.floor(x - radius))
+        window = (slice(top, math.ceil(y + radius) + 1), slice(left, math.ceil(x + radius) + 1))
+        u, v = _axes(canvas.mask[window].shape, x - left, y - top, 0.0)
+        bead = u * u + v * v < radius**2
+        canvas.values[window] += np.float32(rng.uniform(5, 25)) * bead
+        canvas.mask[window] |= bead
 
 
-def _carbon(canvas: Canvas, strength: float, diameter: float, rng: np.random.Generator) -> None:
+def _carbon(canvas: Canvas, diameter: float, rng: np.random.Generator) -> None:
     """The support film beyond the edge of a hole: thicker, grainy, with a rim."""
     h, w = canvas.values.shape
-    y, x = np.mgrid[:h, :w].astype(np.float32)
     radius = rng.uniform(2, 40) * diameter
     turn = rng.uniform(0, 2 * np.pi)
     reach = radius + rng.uniform(-0.45, 0.45) * h
-    distance = np.hypot(x - w / 2 + reach * np.cos(turn), y - h / 2 + reach * np.sin(turn))
-    film = 1 / (1 + np.exp(np.clip((radius - distance) / rng.uniform(0.5, 3), -30, 30)))
-    grain = ndimage.gaussian_filter(rng.normal(size=(h, w)), rng.uniform(0.4, 2.0))
-    grain *= strength * rng.uniform(0.1, 0.8) / max(float(grain.std()), 1e-6)
-    canvas.values += (film * (strength * rng.uniform(0.3, 4) + grain)).astype(np.float32)
+    u, v = _axes((h, w), w / 2 - reach * math.cos(turn), h / 2 - reach * math.sin(turn), 0.0)
+    film = _step(np.float32(radius) - np.sqrt(u * u + v * v), rng.uniform(0.5, 3))
+    grain = _noise((h, w), rng.uniform(0.4, 2.0), rng)
+    grain *= np.float32(rng.uniform(0.1, 0.8) / max(float(grain.std()), 1e-6))
+    canvas.values += film * (np.float32(rng.uniform(0.3, 4)) + grain)
     canvas.mask |= film > 0.3
 
 
-def _crystal(canvas: Canvas, strength: float, diameter: float, rng: np.random.Generator) -> None:
+def _crystal(canvas: Canvas, diameter: float, rng: np.random.Generator) -> None:
     """Crystalline ice: a patch with fringes."""
-    distance, _angle = _distance(canvas, rng, rng.uniform(1, 2))
-    h, w = canvas.values.shape
-    y, x = np.mgrid[:h, :w].astype(np.float32)
+    u, v = _somewhere(canvas, rng, rng.uniform(1, 2))
     turn, period = rng.uniform(0, np.pi), rng.uniform(3, 0.6 * diameter)
-    fringes = np.cos(2 * np.pi * (x * np.cos(turn) + y * np.sin(turn)) / period)
-    patch = np.exp(-0.5 * (distance / (diameter * rng.uniform(0.4, 1.5))) ** 2)
-    canvas.values += (strength * rng.uniform(0.5, 3) * patch * (1 + fringes)).astype(np.float32)
+    across, _along = _axes(u.shape, 0.0, 0.0, turn)
+    patch = np.exp(np.float32(-0.5 / (diameter * rng.uniform(0.4, 1.5)) ** 2) * (u * u + v * v))
+    fringes = np.cos(across * np.float32(2 * np.pi / period))
+    canvas.values += np.float32(rng.uniform(0.5, 3)) * patch * (1 + fringes)
     canvas.mask |= patch > 0.3
 
 
-def _fibre(canvas: Canvas, strength: float, diameter: float, rng: np.random.Generator) -> None:
+def _fibre(canvas: Canvas, diameter: float, rng: np.random.Generator) -> None:
     """A filament or a crease across the field."""
     h, w = canvas.values.shape
-    y, x = np.mgrid[:h, :w].astype(np.float32)
     turn, bend = rng.uniform(0, np.pi), rng.uniform(-0.003, 0.003)
-    u = (x - rng.uniform(0, w)) * np.cos(turn) + (y - rng.uniform(0, h)) * np.sin(turn)
-    v = (y - h / 2) * np.cos(turn) - (x - w / 2) * np.sin(turn) + bend * u**2
-    width = diameter * rng.uniform(0.03, 0.25)
-    line = np.exp(-0.5 * (v / width) ** 2)
-    canvas.values += (strength * rng.uniform(0.4, 2) * line).astype(np.float32)
+    along, _ = _axes((h, w), rng.uniform(0, w), rng.uniform(0, h), turn)
+    _, across = _axes((h, w), w / 2, h / 2, turn)
+    across = across + np.float32(bend) * along**2
+    line = np.exp(np.float32(-0.5 / (diameter * rng.uniform(0.03, 0.25)) ** 2) * across**2)
+    canvas.values += np.float32(rng.uniform(0.4, 2)) * line
     canvas.mask |= line > 0.5

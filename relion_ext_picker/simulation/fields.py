@@ -7,21 +7,23 @@ the pixel size and with it the contrast transfer. Every field draws its own part
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import fft, ndimage
 
 from relion_ext_picker.image.fourier import rescale
 from relion_ext_picker.image.normalise import standardise
 from relion_ext_picker.simulation.dirt import Canvas, add_dirt
-from relion_ext_picker.simulation.optics import ctf_2d
+from relion_ext_picker.simulation.exposure import ABSORBED, background, draw_transfer, noise, through_lens
 from relion_ext_picker.simulation.procedural import SHAPES, PointCloud, point_cloud
-from relion_ext_picker.types import Array, Ctf
+from relion_ext_picker.simulation.scatter import discs, places, project
+from relion_ext_picker.types import Array
 
-BORDER = 20  # px simulated around the patch, so that particles may be cut by its edge
+BORDER = 20  # px simulated around the patch, at least, so that particles may be cut by its edge
+PARTICLES = (70.0, 420.0)  # Å: particle diameters, drawn evenly in their logarithm, which fix the pixel size
 
 
 @dataclass(frozen=True)
@@ -79,30 +81,29 @@ class FieldGenerator:
     ) -> None:
         self._rng = np.random.default_rng(seed)
         self._reference, self._side, self._highpass, self._snr = reference, side, highpass, snr
+        self._size = fft.next_fast_len(side + 2 * BORDER, real=True)
         self._clouds, self._empty, self._soiled = list(clouds), empty, soiled
 
     def draw(self) -> Field:
         """The next field."""
-        rng = self._rng
-        size = self._side + 2 * BORDER
+        rng, size = self._rng, self._size
         cloud = self._particle()
         diameter = self._reference * float(np.clip(np.exp(rng.normal(0, 0.11)), 0.72, 1.35))
+        empty = rng.random() < self._empty
+        xy = np.zeros((0, 2), np.float32) if empty else places(size, diameter, rng)
         canvas = Canvas(np.zeros((size, size), np.float32), np.zeros((size, size), bool))
-        xy = self._places(size, diameter)
-        signal = self._project(cloud, diameter, xy, size)
-        strength = float(np.abs(signal).max()) or float(
-            self._project(cloud, diameter, np.full((1, 2), size / 2), size).max()
-        )
+        signal = project(cloud, diameter, xy, size, rng)
+        dirty = self._soiled and add_dirt(canvas, self._reference, rng)
+        if dirty:
+            one = signal if len(xy) else project(cloud, diameter, np.full((1, 2), size / 2), size, rng)
+            canvas.values *= one.max()
+            clean = ~canvas.mask[tuple(np.clip(np.rint(xy[:, ::-1]).astype(int), 0, size - 1).T)]
+            if not clean.all():
+                xy = xy[clean]
+                signal = project(cloud, diameter, xy, size, rng)
         if self._soiled:
-            add_dirt(canvas, strength, self._reference, rng)
-        if len(xy):
-            clear = ~canvas.mask[tuple(np.clip(np.rint(xy[:, ::-1]).astype(int), 0, size - 1).T)]
-            if not clear.all():
-                xy = xy[clear]
-                signal = self._project(cloud, diameter, xy, size)
-        if self._soiled:
-            canvas.values += self._decoys(cloud, diameter, xy, size)
-        image, snr = self._record(signal, canvas.values, xy, diameter)
+            dirty |= self._decoys(canvas, cloud, diameter, xy)
+        image, snr = self._record(signal, canvas.values if dirty else None, xy, diameter)
         image = standardise(rescale(image, 1.0, self._highpass).values)
         return self._cut(image, xy, snr)
 
@@ -111,128 +112,43 @@ class FieldGenerator:
             return self._clouds[int(self._rng.integers(len(self._clouds)))]
         return point_cloud(str(self._rng.choice(list(SHAPES))), self._rng, count=int(self._rng.integers(300, 1200)))
 
-    def _places(self, size: int, diameter: float) -> Array:
-        """Centres with a random density and a random smallest distance."""
-        rng = self._rng
-        if rng.random() < self._empty:
-            return np.zeros((0, 2), np.float32)
-        crowd = rng.uniform(0.02, 1.0) ** 1.3 * 1.25 * size**2 / diameter**2
-        wanted = max(1, int(round(crowd)))
-        apart = diameter * (rng.uniform(0.85, 1.15) if rng.random() < 0.75 else rng.uniform(0.45, 0.85))
-        tries = rng.uniform(0, size - 1, (wanted * 12, 2))
-        kept: list[NDArray[np.float64]] = []
-        for place in tries:
-            if len(kept) == wanted:
-                break
-            if not kept or np.min(np.sum((np.array(kept) - place) ** 2, axis=1)) >= apart**2:
-                kept.append(place)
-        return np.array(kept, np.float32).reshape(-1, 2)
-
-    def _rotations(self, count: int) -> NDArray[np.float64]:
-        """Random rotations, (count, 3, 3): uniform, or with the particle's axis near one direction."""
-        rng = self._rng
-        quaternion = rng.normal(size=(count, 4))
-        quaternion /= np.linalg.norm(quaternion, axis=1, keepdims=True)
-        w, x, y, z = quaternion.T
-        rows = [
-            [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
-            [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
-            [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
-        ]
-        turns = np.moveaxis(np.array(rows), 2, 0)
-        if rng.random() < 0.3:  # preferred orientation: in-plane turns of one or two views
-            angle = rng.uniform(0, 2 * np.pi, count)
-            spin = np.zeros((count, 3, 3))
-            spin[:, 0, 0] = spin[:, 1, 1] = np.cos(angle)
-            spin[:, 1, 0], spin[:, 0, 1], spin[:, 2, 2] = np.sin(angle), -np.sin(angle), 1
-            turns = spin @ turns[rng.integers(0, 2, count) % max(1, count)]
-        return turns
-
-    def _project(self, cloud: PointCloud, diameter: float, xy: Array, size: int) -> Array:
-        """Sum of projections of the particle at the places, smoothed by its grain."""
-        if not len(xy):
-            return np.zeros((size, size), np.float32)
-        turns = self._rotations(len(xy))[:, :2].astype(np.float32)
-        points = np.einsum("pij,nj->pni", turns, cloud.xyz * np.float32(diameter)) + xy[:, None, :]
-        flat = points.reshape(-1, 2)
-        weight = np.tile(cloud.weight, len(xy))
-        image = splat(flat, weight, size)
-        return np.asarray(ndimage.gaussian_filter(image, max(0.5, cloud.grain * diameter)), np.float32)
-
-    def _decoys(self, cloud: PointCloud, diameter: float, xy: Array, size: int) -> Array:
-        """Things that are not the particle: smaller bodies, halves of it, clumps."""
-        rng = self._rng
-        out = np.zeros((size, size), np.float32)
+    def _decoys(self, canvas: Canvas, cloud: PointCloud, diameter: float, xy: Array) -> bool:
+        """Draw things that are not the particle, smaller bodies and clumps of it; whether there were any."""
+        rng, size = self._rng, self._size
+        found = []
         if rng.random() < 0.25:
-            count = int(rng.integers(1, 12))
-            places = rng.uniform(0, size - 1, (count, 2)).astype(np.float32)
+            bodies = rng.uniform(0, size - 1, (int(rng.integers(1, 12)), 2))
             shrink = rng.uniform(0.2, 0.5)
-            out += rng.uniform(0.1, 0.6) * self._project(cloud, diameter * shrink, places, size)
+            faint = np.float32(rng.uniform(0.1, 0.6))
+            found.append(faint * project(cloud, diameter * shrink, bodies, size, rng))
         if rng.random() < 0.1:
             middle = rng.uniform(0, size - 1, 2)
             if not len(xy) or np.min(np.hypot(*(xy - middle).T)) > 1.5 * diameter:
                 clump = middle + rng.normal(0, rng.uniform(0.3, 0.6) * diameter, (int(rng.integers(6, 20)), 2))
-                out += self._project(cloud, diameter, clump.astype(np.float32), size)
-        return out
+                found.append(project(cloud, diameter, clump, size, rng))
+        for matter in found:
+            canvas.values += matter
+        return bool(found)
 
-    def _record(self, signal: Array, dirt: Array, xy: Array, diameter: float) -> tuple[Array, float]:
-        """What the camera sees: contrast transfer, noise of the ice and of the electrons, background."""
-        rng = self._rng
-        size = signal.shape[0]
-        pixel_size = float(np.exp(rng.uniform(np.log(70), np.log(420)))) / self._reference
-        defocus = float(rng.uniform(0.4, 4.0)) * 1e4
-        ctf = Ctf(
-            defocus, defocus * float(rng.uniform(0.95, 1.0)), float(rng.uniform(0, 180)),
-            float(rng.choice([300, 300, 200, 120])), float(rng.choice([2.7, 2.0, 1.4, 0.01])),
-            float(rng.uniform(0.07, 0.2)),
-        )  # fmt: skip
-        transfer = ctf_2d((size, size), pixel_size, ctf, bfactor=float(rng.uniform(0, 400)))
-        clean = fft.irfft2(fft.rfft2(signal) * transfer, s=signal.shape)
-        soiled = clean + fft.irfft2(fft.rfft2(dirt) * transfer, s=dirt.shape)
-        soiled = soiled - 0.1 * dirt  # what absorbs and scatters away stays dark whatever the transfer
-        disc = self._discs(xy, diameter, size)
-        power = float(clean[disc].var()) if disc.any() else 1.0
+    def _record(self, signal: Array, dirt: Array | None, xy: Array, diameter: float) -> tuple[Array, float]:
+        """What the camera sees, and the signal-to-noise ratio that it was given."""
+        rng, size = self._rng, self._size
+        pixel_size = float(np.exp(rng.uniform(*np.log(PARTICLES)))) / self._reference
+        transfer = draw_transfer(size, pixel_size, rng)
         snr = float(np.exp(rng.uniform(*np.log(self._snr))))
-        if not disc.any():
-            power = float(max(soiled.var(), 1e-12))
-        noise = self._noise(size, transfer)
-        image = soiled / np.sqrt(power) * np.sqrt(snr) + noise
-        image += self._background(size) * rng.uniform(0, 1) ** 2 * 2.0
+        image = through_lens(signal, transfer) if len(xy) else np.zeros((size, size), np.float32)
+        power = float(image[discs(xy, diameter, size)].var()) if len(xy) else 0.0
+        if dirt is not None:
+            image += through_lens(dirt, transfer)
+            image -= np.float32(ABSORBED) * dirt
+        if not len(xy):
+            power = float(image.var())
+        image *= np.float32(math.sqrt(snr / max(power, 1e-12)))
+        image += noise(size, transfer, rng)
+        image += np.float32(2.0 * rng.uniform(0, 1) ** 2) * background(size, rng)
         if rng.random() < 0.12:  # a denoised or low-passed micrograph
             image = np.asarray(ndimage.gaussian_filter(image, rng.uniform(0.5, 2.0)), np.float32)
-        return np.asarray(image, np.float32), snr
-
-    def _discs(self, xy: Array, diameter: float, size: int) -> NDArray[np.bool_]:
-        disc = np.zeros((size, size), bool)
-        if len(xy):
-            place = np.clip(np.rint(xy).astype(int), 0, size - 1)
-            disc[place[:, 1], place[:, 0]] = True
-            disc = np.asarray(ndimage.distance_transform_edt(~disc) <= 0.5 * diameter)
-        return disc
-
-    def _noise(self, size: int, transfer: Array) -> Array:
-        """Unit variance: electrons (nearly white) and ice (coloured by the transfer)."""
-        rng = self._rng
-        fy, fx = np.fft.fftfreq(size)[:, None], np.fft.rfftfreq(size)[None, :]
-        radius = np.hypot(fy, fx) + 0.5 / size
-        white = fft.rfft2(rng.standard_normal((size, size), np.float32))
-        electrons = white * np.exp(-rng.uniform(0, 2.0) * radius**2)
-        ice = fft.rfft2(rng.standard_normal((size, size), np.float32)) * transfer * radius ** -rng.uniform(0, 1.2)
-        share = rng.uniform(0, 0.8) if rng.random() < 0.7 else 0.0
-        parts = []
-        for spectrum in (electrons, ice):
-            part = fft.irfft2(spectrum, s=(size, size))
-            parts.append(part / part.std())
-        noise = np.sqrt(1 - share) * parts[0] + np.sqrt(share) * parts[1]
-        return np.asarray(noise / noise.std(), np.float32)
-
-    def _background(self, size: int) -> Array:
-        """Smooth variation of ice thickness and illumination, unit variance."""
-        spectrum = np.zeros((size, size), np.float32)
-        spectrum[:6, :6] = self._rng.normal(size=(6, 6))
-        spectrum[0, 0] = 0
-        smooth = fft.idctn(spectrum, type=2, norm="ortho")
-        return np.asarray(smooth / smooth.std(), np.float32)
+        return image, snr
 
     def _cut(self, image: Array, xy: Array, snr: float) -> Field:
         rng, side = self._rng, self._side
@@ -241,24 +157,10 @@ class FieldGenerator:
         inside = np.all((inner >= -0.5) & (inner < side - 0.5), axis=1)
         turn = int(rng.integers(4))
         patch = np.rot90(patch, turn)
-        places = inner[inside]
+        kept = inner[inside]
         for _ in range(turn):  # rot90 sends (x, y) to (y, side - 1 - x)
-            places = np.stack([places[:, 1], side - 1 - places[:, 0]], axis=1)
-        return Field(np.ascontiguousarray(patch), places.astype(np.float32), snr)
-
-
-def splat(points: Array, weight: Array, size: int) -> Array:
-    """Deposit weighted points (n, 2), x and y in px, on a square image by bilinear shares."""
-    corner = np.floor(points).astype(np.int64)
-    part = points - corner
-    image = np.zeros(size * size, np.float64)
-    for dy in (0, 1):
-        for dx in (0, 1):
-            x, y = corner[:, 0] + dx, corner[:, 1] + dy
-            share = (part[:, 0] if dx else 1 - part[:, 0]) * (part[:, 1] if dy else 1 - part[:, 1]) * weight
-            inside = (x >= 0) & (x < size) & (y >= 0) & (y < size)
-            image += np.bincount(y[inside] * size + x[inside], share[inside], size * size)
-    return image.reshape(size, size).astype(np.float32)
+            kept = np.stack([kept[:, 1], side - 1 - kept[:, 0]], axis=1)
+        return Field(np.ascontiguousarray(patch), kept.astype(np.float32), snr)
 
 
 @dataclass(frozen=True)
@@ -294,3 +196,37 @@ class FieldSource:
             return field.image, field.xy
 
         return draw
+
+
+def patches(
+    seed: int,
+    side: int = 160,
+    reference: float = 32.0,
+    *,
+    clouds: Sequence[PointCloud] = (),
+    empty: float = 0.07,
+    soiled: bool = True,
+) -> Iterator[tuple[Array, Array]]:
+    """Training patches and their labels without end, made in memory.
+
+    Parameters
+    ----------
+    seed : int
+        The same seed gives the same patches; worker processes need a seed each.
+    side : int
+        Side of a patch, px.
+    reference : float
+        Particle diameter, px; that of a single field differs by up to a third.
+    clouds, empty, soiled
+        See :class:`FieldGenerator`, which also knows rarer settings and tells the signal-to-noise ratio.
+
+    Yields
+    ------
+    image : ndarray, shape (side, side), float32
+        Background removed, robust standard deviation 1; particles are mostly dark.
+    xy : ndarray, shape (n, 2), float32
+        Centres of the particles, x = column, px, 0-based; n may be 0.
+    """
+    draw = FieldSource(reference, side, tuple(clouds), empty, soiled).draws(seed)
+    while True:
+        yield draw()

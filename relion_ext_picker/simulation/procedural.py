@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial import cKDTree
 
 from relion_ext_picker.types import Array
 
@@ -164,7 +165,7 @@ def point_cloud(kind: str, rng: np.random.Generator, count: int = 1500) -> Point
     points = SHAPES[kind](rng, count)
     # Sub-domains: every point is drawn towards the nearest of some seeds, whose weights differ.
     seeds = points[rng.choice(len(points), min(len(points), int(rng.integers(12, 80))), replace=False)]
-    nearest = np.argmin(((points[:, None, :] - seeds[None]) ** 2).sum(-1), axis=1)
+    nearest = cKDTree(seeds).query(points)[1]
     pull = rng.uniform(0.0, 0.45)
     points = points + pull * (seeds[nearest] - points)
     weight = rng.uniform(1 - rng.uniform(0.1, 0.6), 1.0, len(seeds))[nearest]

@@ -28,6 +28,23 @@ def test_help(name: str) -> None:
     assert "--topaz-venv" in done.stdout
 
 
+def test_speed_of_the_simulation_is_measured() -> None:
+    command = [
+        sys.executable,
+        str(BENCHMARKS / "simulation.py"),
+        "--runs",
+        "1",
+        "--seconds",
+        "0.2",
+        "--only",
+        "patches",
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    rows = [line.split("|") for line in done.stdout.splitlines() if "process" in line]
+    assert len(rows) == 2 and all(float(row[2]) > 1 for row in rows)
+
+
 def test_table(monkeypatch: pytest.MonkeyPatch) -> None:
     tables = module("tables", monkeypatch)
     text = tables.markdown(["name", "F1", "peak"], [["ours", 0.96249, 400.4], ["other", None, 1000.6]], (0, 3, 0))
