@@ -131,7 +131,7 @@ def ethane_blob(radius: float, pixel_size: float, rng: np.random.Generator) -> B
     depth = np.clip((enlarge(puddle, (side, side)) - level) / (float(puddle.max()) - level), 0, 1)
     height = rng.uniform(0.7, 1.4) * min(2 * radius, 2500.0)
     thickness = height * np.sqrt(depth) * np.clip(1 + 0.06 * waves((side, side), 0.4 * size, rng), 0.5, 1.5)
-    for _ in range(int(rng.poisson(rng.uniform(0, 40) * min(1.0, radius / 600) ** 2))):
+    for _ in range(int(rng.poisson(rng.uniform(0, 40) * min(1.0, radius / 350) ** 2))):
         bubble = math.exp(rng.normal(math.log(25), 0.5)) / pixel_size
         place = rng.uniform(-0.8 * size, 0.8 * size, 2)
         _hollow(thickness, (half + float(place[0]), half + float(place[1])), min(bubble, 0.15 * size), pixel_size)
