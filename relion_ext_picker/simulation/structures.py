@@ -1,4 +1,4 @@
-"""Electrostatic potential of a particle in ice, from atoms, from a density map or from a built-in shape.
+"""Electrostatic potential of a particle in ice, from atoms, from a density map or from a built-in structure.
 
 What scatters is the difference to the ice that the particle displaces: protein has a mean potential of 6.5 to 7 V,
 vitreous ice 4.5 V. Leaving the ice out makes particles three times too dark at low resolution.
@@ -6,6 +6,7 @@ vitreous ice 4.5 V. Leaving the ice out makes particles three times too dark at 
 
 from __future__ import annotations
 
+import difflib
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from relion_ext_picker.errors import InputError
+from relion_ext_picker.simulation.building import Matter
+from relion_ext_picker.simulation.handmade import HANDMADE, handmade_matter
 from relion_ext_picker.simulation.procedural import SHAPES, procedural_volume
 from relion_ext_picker.types import Array
 
@@ -23,12 +26,16 @@ ICE_POTENTIAL = 4.5  # V
 PROTEIN_POTENTIAL = 6.8  # V
 ATOMIC_B = 50.0  # Å²; thermal motion and radiation damage at once
 SOLVENT_BLUR = 2.0  # Å, standard deviation of the edge between particle and ice
-DEFAULT_DIAMETER = 130.0  # Å, of a built-in shape
+DEFAULT_DIAMETER = 130.0  # Å, of a random shape
+RANDOM = "procedural:"  # may stand before the name of a random shape
 # Effective volume of a density smoothed by 4 Å over the volume its atoms displace. Measured on eight atomic models from
 # 210 kDa to 820 kDa, at 2 to 5 Å voxels and 2 to 5 Å blur: 1.5 to 2.2. Soft edges and crevices make it larger than 1.
 LOOSENESS = 1.9
 LARGEST_SIDE = 512  # px; the projection's transform then takes 4 GB
 MARGIN = 1.15  # side of the box over the diameter
+ATOM_SIZE = 3.0  # Å that a particle is larger than the farthest centres of its atoms
+ATOMIC_FILES = (".pdb", ".pdb1", ".ent", ".cif", ".mmcif")
+MAP_FILES = (".mrc", ".map", ".ccp4")
 
 # Scattering of the isolated atom at zero angle in Å (Peng et al. 1996, Acta Cryst. A52, 257-276) and mass in Da.
 ELEMENTS: dict[str, tuple[float, float]] = {
@@ -65,40 +72,64 @@ class Structure:
 
 
 def load_structure(spec: str, pixel_size: float, diameter: float, rng: np.random.Generator) -> Structure:
-    """Potential of a built-in shape, an atomic model or a density map.
+    """Potential of a built-in structure, an atomic model or a density map.
 
     Parameters
     ----------
     spec : str
-        Name of a built-in shape, or a .pdb, .ent, .cif (first biological assembly), .mrc or .map file.
+        Name of a hand-made structure (`HANDMADE`) or of a random shape (`SHAPES`, with or without "procedural:" before
+        it), or a .pdb, .ent, .cif (first biological assembly; these may end in .gz), .mrc, .map or .ccp4 file.
     pixel_size : float
         Voxel size of the result, Å.
     diameter : float
-        Longest extent of a built-in shape in Å, 0 for 130 Å; files have their own.
+        Longest extent of a random shape in Å, 0 for 130 Å; all others have their own.
     rng : numpy.random.Generator
-        Decides the details of a built-in shape.
+        Decides the details of a random shape.
 
     Raises
     ------
     InputError
-        There is no such shape or file, the file holds no structure, or the box would be too large to compute.
+        There is no such structure or file, the file holds no structure, a diameter is given for what has its own, or
+        the box would be too large to compute.
     """
-    if spec in SHAPES:
+    shape = shape_of(spec)
+    if shape:
         diameter = diameter or DEFAULT_DIAMETER
-        density = procedural_volume(spec, rng, _even_side(diameter, pixel_size), diameter / pixel_size)
+        density = procedural_volume(shape, rng, _even_side(diameter, pixel_size), diameter / pixel_size)
         potential = potential_from_density(density, pixel_size)
-        return Structure(spec, potential, pixel_size, diameter)
-    path = Path(spec)
-    suffix = "".join(path.suffixes[-2:]) if path.suffix == ".gz" else path.suffix
-    if not path.is_file():
+        return Structure(shape, potential, pixel_size, diameter)
+    made = _of_matter(spec, handmade_matter(spec), pixel_size) if spec in HANDMADE else _from_file(spec, pixel_size)
+    if diameter:
         raise InputError(
-            f"--structure {spec}: neither a file nor a built-in structure; built in are {', '.join(SHAPES)}"
+            f"--diameter {diameter:g}: --structure {spec} has a size of its own, {made.diameter:.0f} Å; leave "
+            "--diameter away"
         )
-    if suffix.lower() in (".pdb", ".pdb1", ".ent", ".cif", ".pdb.gz", ".cif.gz", ".ent.gz"):
+    return made
+
+
+def shape_of(spec: str) -> str | None:
+    """Name of the random shape that a --structure stands for, None if it is something else."""
+    name = spec.removeprefix(RANDOM)
+    return name if name in SHAPES else None
+
+
+def _from_file(spec: str, pixel_size: float) -> Structure:
+    path = Path(spec)
+    built_in = f"hand-made {', '.join(HANDMADE)}; random {', '.join(SHAPES)}"
+    if not path.is_file():
+        close = difflib.get_close_matches(spec.lower().removeprefix(RANDOM), [*HANDMADE, *SHAPES], n=1)
+        meant = f" (did you mean {close[0]}?)" if close else ""
+        raise InputError(f"--structure {spec}: neither a file nor a built-in structure{meant}; built in are {built_in}")
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    if suffixes[-1:] == [".gz"] and suffixes[-2:-1] and suffixes[-2] in ATOMIC_FILES:
         return _from_atoms(path, pixel_size)
-    if suffix.lower() in (".mrc", ".map"):
+    if suffixes and suffixes[-1] in ATOMIC_FILES:
+        return _from_atoms(path, pixel_size)
+    if suffixes and suffixes[-1] in MAP_FILES:
         return _from_map(path, pixel_size)
-    raise InputError(f"--structure {spec}: must be a .pdb, .cif, .mrc or .map file or one of {', '.join(SHAPES)}")
+    raise InputError(
+        f"--structure {spec}: must be a .pdb, .cif, .mrc or .map file, or the name of a built-in structure: {built_in}"
+    )
 
 
 def _even_side(diameter: float, pixel_size: float) -> int:
@@ -112,30 +143,24 @@ def _even_side(diameter: float, pixel_size: float) -> int:
     return side
 
 
-@dataclass(frozen=True)
-class Atoms:
-    """Positions (n, 3) in Å as x, y, z; integrated potential in V Å³ and displaced volume in Å³, (n,) each."""
-
-    xyz: NDArray[np.float64]
-    potential: NDArray[np.float64]
-    volume: NDArray[np.float64]
-
-
 def _from_atoms(path: Path, pixel_size: float) -> Structure:
-    atoms = read_atoms(path)
-    xyz = atoms.xyz - np.average(atoms.xyz, axis=0, weights=atoms.volume)
-    diameter = 2 * float(np.linalg.norm(xyz, axis=1).max()) + 3.0  # atoms have a size too
+    return _of_matter(path.name, read_atoms(path), pixel_size)
+
+
+def _of_matter(name: str, matter: Matter, pixel_size: float) -> Structure:
+    xyz = matter.xyz - np.average(matter.xyz, axis=0, weights=matter.volume)
+    diameter = 2 * float(np.linalg.norm(xyz, axis=1).max()) + ATOM_SIZE
     side = _even_side(diameter, pixel_size)
     # A Gaussian narrower than this would alias on the grid; pixels that coarse cannot show the difference.
     width = max(math.sqrt(ATOMIC_B / (8 * math.pi**2)), 0.6 * pixel_size)
     voxels = xyz / pixel_size + side // 2
-    solute, displaced = _deposit(voxels, (atoms.potential, atoms.volume), width / pixel_size, side)
+    solute, displaced = _deposit(voxels, (matter.potential, matter.volume), width / pixel_size, side)
     displaced = ndimage.gaussian_filter(displaced, SOLVENT_BLUR / pixel_size)
     potential = (solute - ICE_POTENTIAL * displaced) / np.float32(pixel_size**3)
-    return Structure(path.name, potential, pixel_size, diameter)
+    return Structure(name, potential, pixel_size, diameter)
 
 
-def read_atoms(path: Path) -> Atoms:
+def read_atoms(path: Path) -> Matter:
     """Atoms of the first biological assembly of a PDB or mmCIF file.
 
     A file without assembly records is taken as it is; if it has several models that lie apart, as the assembly
@@ -144,7 +169,8 @@ def read_atoms(path: Path) -> Atoms:
     Raises
     ------
     InputError
-        The file cannot be read, holds no atoms, or an element is unknown.
+        The file cannot be read, holds no atoms or none but hydrogen and water, an atom has no place, no element or an
+        unknown one.
     """
     import gemmi
 
@@ -162,23 +188,30 @@ def read_atoms(path: Path) -> Atoms:
     parts = [_atoms_of(model, path) for model in models]
     parts = [part for part in parts if len(part.xyz)]
     if not parts:
-        raise InputError(f"{path}: holds no atoms; give a PDB or mmCIF file with ATOM records")
+        raise InputError(
+            f"{path}: holds no atoms (water and hydrogen do not count); give a PDB or mmCIF file with ATOM records"
+        )
     if len(parts) > 1 and _is_ensemble(parts):
         parts = parts[:1]
-    return Atoms(
+    atoms = Matter(
         np.concatenate([part.xyz for part in parts]),
         np.concatenate([part.potential for part in parts]),
         np.concatenate([part.volume for part in parts]),
     )
+    if not np.isfinite(atoms.xyz).all():
+        raise InputError(f"{path}: an atom has no coordinates; repair or remove it")
+    if not atoms.volume.sum() > 0:
+        raise InputError(f"{path}: the occupancy of all atoms is 0; set it to 1")
+    return atoms
 
 
-def _is_ensemble(parts: list[Atoms]) -> bool:
+def _is_ensemble(parts: list[Matter]) -> bool:
     """Whether models are versions of one molecule rather than copies that lie beside each other."""
     first, second = parts[0].xyz, parts[1].xyz
     return len(first) == len(second) and float(np.sqrt(((first - second) ** 2).sum(1).mean())) < 8.0
 
 
-def _atoms_of(model: Any, path: Path) -> Atoms:
+def _atoms_of(model: Any, path: Path) -> Matter:
     import gemmi
 
     xyz, potential, volume = [], [], []
@@ -197,7 +230,7 @@ def _atoms_of(model: Any, path: Path) -> Atoms:
                 potential.append(atom.occ * (factor + HYDROGENS[kind] * factor_h))
                 volume.append(atom.occ * (mass + HYDROGENS[kind] * mass_h) * VOLUME_PER_DALTON[kind])
     scale = BONDING * POTENTIAL_PER_FACTOR
-    return Atoms(np.array(xyz).reshape(-1, 3), scale * np.array(potential), np.array(volume))
+    return Matter(np.array(xyz).reshape(-1, 3), scale * np.array(potential), np.array(volume))
 
 
 def _stand_in(element: Any, path: Path, residue: Any) -> str:
@@ -236,16 +269,26 @@ def _from_map(path: Path, pixel_size: float) -> Structure:
     try:
         with mrcfile.open(path, permissive=False) as mrc:
             density = np.array(mrc.data, np.float32)
-            voxel = float(mrc.voxel_size.x)
+            steps = np.array([float(mrc.voxel_size[axis]) for axis in "xyz"])
     except (ValueError, OSError) as error:
         raise InputError(f"{path}: not a readable MRC map ({error})") from error
     if density.ndim != 3 or min(density.shape) < 4:
         raise InputError(f"{path}: holds an array of shape {density.shape}; a density map with three axes is needed")
-    if not voxel > 0:
+    if not (np.isfinite(steps).all() and steps.min() > 0):
         raise InputError(f"{path}: the header has no pixel size; set it, for instance with relion_image_handler")
-    if not np.isfinite(density).all() or np.ptp(density) == 0:
-        raise InputError(f"{path}: the map is constant or has values that are not numbers")
+    if steps.max() > 1.01 * steps.min():
+        raise InputError(f"{path}: the pixel size is {steps} Å along x, y and z; resample the map to cubic voxels")
+    voxel = float(steps.mean())
+    if not np.isfinite(density).all():
+        raise InputError(f"{path}: the map has values that are not numbers; repair it")
+    if np.ptp(density) == 0:
+        raise InputError(f"{path}: the map is constant, it holds no particle; give another file")
     body, background = _body_of(density, voxel)
+    if not body.any():
+        raise InputError(
+            f"{path}: nothing in the map stands out from its border; the particle must be bright and lie free "
+            "in the box"
+        )
     density = np.where(body, np.maximum(density - background, 0), 0).astype(np.float32)
     centre = np.array(ndimage.center_of_mass(density))
     places = np.argwhere(density > 0.2 * np.percentile(density[body], 90))
@@ -267,10 +310,7 @@ def _body_of(density: Array, voxel: float) -> tuple[NDArray[np.bool_], float]:
     background = float(np.median(faces))
     smooth = ndimage.gaussian_filter(density - background, max(0.5, 5.0 / voxel))
     level = max(0.05 * float(smooth.max()), 3 * float(faces.std()))
-    body = smooth > level
-    if not body.any():
-        raise ValueError("a map whose border is as strong as its inside has no body")
-    return body, background
+    return smooth > level, background
 
 
 def potential_from_density(density: Array, voxel_size: float) -> Array:

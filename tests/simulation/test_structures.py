@@ -10,7 +10,13 @@ import pytest
 from scipy import ndimage
 
 from relion_ext_picker.errors import InputError
-from relion_ext_picker.simulation.structures import load_structure, potential_from_density, read_atoms
+from relion_ext_picker.simulation.procedural import SHAPES
+from relion_ext_picker.simulation.structures import (
+    load_structure,
+    potential_from_density,
+    read_atoms,
+    shape_of,
+)
 from relion_ext_picker.types import Array
 from relion_ext_picker.workflows.simulate import write_mrc
 
@@ -136,6 +142,13 @@ def test_built_in_shapes(name: str) -> None:
     assert one.potential.sum() > 0
 
 
+@pytest.mark.parametrize("name", list(SHAPES))
+def test_random_shapes_by_either_name(name: str) -> None:
+    bare, full = (load_structure(spec, 6.0, 120.0, np.random.default_rng(1)) for spec in (name, f"procedural:{name}"))
+    assert np.array_equal(bare.potential, full.potential)
+    assert shape_of(name) == shape_of(f"procedural:{name}") == name and shape_of("klh") is None
+
+
 def test_bad_input_is_named(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     (tmp_path / "empty.pdb").write_text("END\n", encoding="utf-8")
@@ -145,11 +158,52 @@ def test_bad_input_is_named(tmp_path: Path) -> None:
     (tmp_path / "unknown.pdb").write_text(unknown + "END\n", encoding="utf-8")
     write_mrc(tmp_path / "flat.mrc", np.zeros((8, 8, 8), np.float32), 3.0)
     write_mrc(tmp_path / "nosize.mrc", ball(16, 4), 0.0)
+    write_mrc(tmp_path / "two_dimensional.mrc", ball(16, 4)[8], 3.0)
+    write_mrc(tmp_path / "inverted.mrc", -ball(16, 4), 3.0)
+    broken = ball(16, 4)
+    broken[8, 8, 8] = np.nan
+    with pytest.warns(RuntimeWarning):
+        write_mrc(tmp_path / "broken.mrc", broken, 3.0)
+    write_mrc(tmp_path / "oblong.mrc", ball(16, 4), (3.0, 3.0, 4.5))
+    water = (
+        ATOM.format(n=1, name="O", r=1, x=0, y=0, z=0, element="O").replace("ATOM  ", "HETATM").replace("ALA", "HOH")
+    )
+    (tmp_path / "water.pdb").write_text(water + "END\n", encoding="utf-8")
+    absent = ATOM.format(n=1, name="C", r=1, x=0, y=0, z=0, element="C").replace("  1.00 20.00", "  0.00 20.00")
+    (tmp_path / "absent.pdb").write_text(absent + "END\n", encoding="utf-8")
     cases = {
         "empty.pdb": "no atoms", "noise.mrc": "not a readable MRC", "x.txt": "must be a", "missing.pdb": "neither",
         "flat.mrc": "constant", "nosize.mrc": "no pixel size", "unknown.pdb": "unknown element",
+        "two_dimensional.mrc": "three axes", "inverted.mrc": "must be bright", "broken.mrc": "not numbers",
+        "oblong.mrc": "cubic voxels", "water.pdb": "no atoms", "absent.pdb": "occupancy of all atoms is 0",
     }  # fmt: skip
     for name, message in cases.items():
         with pytest.raises(InputError, match=message) as caught:
             load_structure(str(tmp_path / name), 2.0, 0, rng)
         assert name in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("sphere", r"--structure sphere: neither a file nor a built-in structure; .*apoferritin.*; random shell"),
+        ("apoferitin", r"did you mean apoferritin\?"),
+        ("KLH", r"did you mean klh\?"),
+        ("procedural:ring2", r"did you mean ring\?"),
+        ("procedural:klh", r"did you mean klh\?"),
+    ],
+)
+def test_unknown_names_are_answered_with_what_there_is(spec: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        load_structure(spec, 4.0, 0, np.random.default_rng(0))
+
+
+def test_a_box_that_cannot_be_computed_names_the_pixel_size_that_can() -> None:
+    with pytest.raises(InputError, match=r"--pixel-size 0\.5: .* at most 512 .*use at least 1\.\d\d Å/px"):
+        load_structure("klh", 0.5, 0, np.random.default_rng(0))
+
+
+@needs_models
+def test_files_have_a_size_of_their_own() -> None:
+    with pytest.raises(InputError, match="--diameter 90: .*1fha.pdb has a size of its own"):
+        load_structure(str(MODELS / "1fha.pdb"), 4.0, 90.0, np.random.default_rng(0))
