@@ -11,15 +11,30 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import MISSING, Field, dataclass, field, fields
+from dataclasses import MISSING, Field, dataclass, field, fields, replace
 from typing import Any
 
-MODES = ("drpnet",)
-PRESETS = ("default", "paper", "paper-10005", "paper-10017", "paper-10061")
+PRESETS_OF: Mapping[str, tuple[str, ...]] = {  # of each mode
+    "drpnet": ("default", "paper", "paper-10005", "paper-10017", "paper-10061"),
+    "deepem": ("default", "paper", "klh", "19s", "26s", "inflammasome"),
+}
+MODES = tuple(PRESETS_OF)
+PRESETS = tuple(dict.fromkeys(preset for presets in PRESETS_OF.values() for preset in presets))
+TRAINED = tuple(preset for preset in PRESETS if not preset.startswith("paper-"))  # the others share their networks
 GENERATIONS = ("auto", "3.1", "4.0", "5.0")
 FORMATS = ("star", "box", "csv")
 STRUCTURES = ("shell", "barrel", "cylinder", "irregular")
 STAGES = ("both", "proposer", "classifier")
+RECIPES: Mapping[str, Mapping[str, float]] = {  # what an option of TrainOptions that is 0 stands for
+    "DRPnet": {"steps": 600, "batch": 16, "learning_rate": 1e-3},
+    "DeepEM": {"steps": 1200, "batch": 16, "learning_rate": 1e-3},
+    "published DeepEM": {"batch": 50, "learning_rate": 1.0},
+}
+
+
+def _recipes(name: str) -> str:
+    """What the recipes have for an option, for its help."""
+    return ", ".join(f"{values[name]:g} ({recipe})" for recipe, values in RECIPES.items() if name in values)
 
 
 @dataclass(frozen=True)
@@ -36,6 +51,7 @@ class Info:
     aliases: tuple[str, ...] = ()
     required: bool = False
     relion: str = ""  # the RELION job option that supplies it, where there is one
+    mode: str = ""  # the only mode that has it, where it is not for all
 
 
 def opt(default: Any, help: str, **info: Any) -> Any:
@@ -94,7 +110,8 @@ class PickOptions(JobOptions):
     )
     preset: str = opt(
         "default", "default: the best we can do. paper…: the published method with the paper's or the authors' files' "
-        "parameters.", choices=PRESETS,
+        "parameters. DeepEM: paper (any particle, rescaled) and klh, 19s, 26s, inflammasome (networks of the paper's "
+        "Table 1, micrographs as stored).", choices=PRESETS,
     )  # fmt: skip
     threshold: float = opt(
         -1.0, "Score from which a candidate is written; 0 writes every candidate, -1 takes the model's own.", low=-1,
@@ -115,6 +132,15 @@ class PickOptions(JobOptions):
     views: int = opt(
         2, "Score the micrograph in this many rotations and average: 1 is fastest, 4 is steadiest.", low=1, high=4
     )
+    step: float = opt(
+        0.0, "Distance between the windows that the published DeepEM judges; 0 is the preset's own, 20 px.", unit="Å",
+        low=0, high=1000, mode="deepem",
+    )  # fmt: skip
+    std_window: str = opt(
+        "", "Published DeepEM: windows whose standard deviation lies outside are not judged. 0.6-1.4: relative to the "
+        "median window of the micrograph; abs:22-34: in grey values of the micrograph. Empty judges all.",
+        metavar="LOW-HIGH", mode="deepem",
+    )  # fmt: skip
     verify: bool = opt(True, "Use the second network, which rejects false positives.")
     retrain_classifier: bool = opt(
         False, "Train the second network on this job's own micrographs first, without labels, from candidates the "
@@ -142,20 +168,57 @@ class TrainOptions(JobOptions):
         0.0, "Particle diameter of --in_coords (not needed with --simulated).", unit="Å", low=1, high=5000,
         group="Training",
     )  # fmt: skip
-    preset: str = opt("default", "Networks to train.", choices=PRESETS[:2], group="Training")
-    stage: str = opt("both", "Which of the two networks to train.", choices=STAGES, group="Training")
-    model: str = opt("", "Start from this model file instead of the built-in one.", metavar="FILE", group="Training")
+    preset: str = opt("default", "Networks to train, see pick.", choices=TRAINED, group="Training")
+    stage: str = opt("both", "Which of the two networks of DRPnet to train.", choices=STAGES, group="Training")
+    model: str = opt(
+        "", "Start from this model file instead of the built-in one. DeepEM takes the training set beside it as well.",
+        metavar="FILE", aliases=("--from",), group="Training",
+    )  # fmt: skip
     scratch: bool = opt(False, "Start from random weights instead of a trained model.", group="Training")
     simulated: bool = opt(False, "Train on simulated particles of many kinds instead of --in_coords.",
                           group="Training")  # fmt: skip
-    steps: int = opt(600, "Optimiser steps of the first network.", low=1, high=10**7, group="Training")
-    classifier_steps: int = opt(300, "Optimiser steps of the second network.", low=1, high=10**7, group="Training")
-    batch: int = opt(16, "Training patches per step.", low=1, high=1024, group="Training")
-    learning_rate: float = opt(1e-3, "Largest learning rate.", low=1e-8, high=10, group="Training")
+    steps: int = opt(0, f"Optimiser steps of the (first) network; 0 is the recipe's own, {_recipes('steps')}.", low=1,
+                     high=10**7, group="Training")  # fmt: skip
+    classifier_steps: int = opt(
+        300, "Optimiser steps of the second network of DRPnet.", low=1, high=10**7, group="Training"
+    )
+    epochs: int = opt(20, "Published DeepEM: passes over the training set.", low=1, high=10**5, group="Training",
+                      mode="deepem")  # fmt: skip
+    batch: int = opt(0, f"Training patches per step; 0 is the recipe's own, {_recipes('batch')}.", low=1, high=1024,
+                     group="Training")  # fmt: skip
+    learning_rate: float = opt(
+        0.0, f"Largest learning rate; 0 is the recipe's own, {_recipes('learning_rate')}.", low=1e-8, high=10,
+        group="Training",
+    )  # fmt: skip
     validation: float = opt(
         0.2, "Share of the micrographs kept for validation and the threshold.", low=0.05, high=0.9, group="Training"
     )
     contrast: str = opt("dark", "Particles are dark or bright.", choices=("dark", "bright"), group="Training")
+    add_true: str = opt(
+        "", "DeepEM: verified particles to add to the training set, in any form that --in_coords takes.",
+        metavar="FILE", group="Training", mode="deepem",
+    )  # fmt: skip
+    add_false: str = opt(
+        "", "DeepEM: picks that were verified to be no particles, to add to the training set.", metavar="FILE",
+        group="Training", mode="deepem",
+    )  # fmt: skip
+    rounds: int = opt(
+        1, "DeepEM: with 1 all verified picks are added at once; with more, each round adds those that the model of "
+        "the round before gets wrong, until --until-error or this many rounds.", low=1, high=100, group="Training",
+        mode="deepem",
+    )  # fmt: skip
+    until_error: float = opt(
+        0.05, "DeepEM: share of held-out windows judged wrongly (at a score of 0.5) below which training is good "
+        "enough.", low=0, high=0.5, group="Training", mode="deepem",
+    )  # fmt: skip
+    tune: bool = opt(
+        False, "DeepEM: train networks of several maps, kernels and pools and keep the best.", group="Training",
+        mode="deepem",
+    )  # fmt: skip
+    max_positives: int = opt(
+        0, "DeepEM: use at most this many particles, drawn at random; 0 uses all.", low=1, high=10**7, group="Training",
+        mode="deepem",
+    )  # fmt: skip
     mics: str = opt(
         "", "Micrographs without a STAR file: a folder or a quoted pattern.", group="Headless", metavar="GLOB"
     )
@@ -216,12 +279,24 @@ def default_of(item: Field[Any]) -> Any:
     return None if item.default is MISSING else item.default
 
 
+def with_recipe(options: TrainOptions) -> TrainOptions:
+    """Options of a training whose steps, batch and learning rate, where they are 0, are those of the recipe."""
+    published = options.mode == "deepem" and options.preset != "default"
+    recipe = RECIPES["published DeepEM" if published else "DeepEM" if options.mode == "deepem" else "DRPnet"]
+    own: dict[str, Any] = {}
+    for name, value in recipe.items():
+        given = getattr(options, name)
+        own[name] = given or type(given)(value)
+    return replace(options, **own)
+
+
 def check(options: Any) -> list[str]:
     """Problems of an options object, one sentence each; empty when every value is allowed.
 
     A value equal to the default is always allowed (0 often stands for "not given"), unless the option is required.
     """
     problems = []
+    mode, preset = getattr(options, "mode", ""), getattr(options, "preset", "")
     for item in fields(options):
         info, value, flag = info_of(item), getattr(options, item.name), flag_of(item)
         unit = f" {info.unit}" if info.unit else ""
@@ -229,8 +304,13 @@ def check(options: Any) -> list[str]:
             if info.required:
                 problems.append(f"{flag} is required: {info.help[0].lower()}{info.help[1:]}")
             continue
-        if info.choices and value not in info.choices:
+        if info.mode and mode in MODES and mode != info.mode:
+            problems.append(f"{flag}: an option of --mode {info.mode} only, not of {mode}")
+        elif info.choices and value not in info.choices:
             problems.append(f"{flag} {value}: must be one of {', '.join(info.choices)}")
         elif isinstance(value, (int, float)) and not isinstance(value, bool) and not info.low <= value <= info.high:
             problems.append(f"{flag} {value:g}: must lie between {info.low:g} and {info.high:g}{unit}")
+    allowed = PRESETS_OF.get(mode, PRESETS)
+    if preset in PRESETS and preset not in allowed and not any(text.startswith("--preset ") for text in problems):
+        problems.append(f"--preset {preset}: --mode {mode} has the presets {', '.join(allowed)}")
     return problems

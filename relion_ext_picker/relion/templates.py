@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from relion_ext_picker.atomic import atomic_path
-from relion_ext_picker.options import COMMANDS, PickOptions, TrainOptions, flag_of, info_of
+from relion_ext_picker.options import COMMANDS, RECIPES, PickOptions, TrainOptions, flag_of, info_of
 from relion_ext_picker.relion import labels
 from relion_ext_picker.relion.tables import table_text
 
@@ -24,6 +24,8 @@ _PICK_PARAMETERS = (
     "mode", "diameter", "threshold", "min_distance", "max_picks", "contrast", "retrain_classifier", "gpu",
 )  # fmt: skip
 _TRAIN_PARAMETERS = ("mode", "diameter", "stage", "steps", "classifier_steps", "contrast", "gpu")
+_DEEPEM_PICK = ("mode", "diameter", "threshold", "min_distance", "max_picks", "contrast", "preset", "model", "gpu")
+_DEEPEM_TRAIN = ("mode", "diameter", "preset", "tune", "contrast", "gpu")
 
 _log = logging.getLogger(__name__)
 
@@ -99,25 +101,17 @@ def _options_row(item: Field[Any]) -> str:
 
 def generated() -> dict[str, str]:
     """Every generated file: path below the repository -> text."""
-    pick = job_star(
-        PickOptions,
-        _PICK_PARAMETERS,
-        {"fn_exe": EXECUTABLE, "in_mic": _MICROGRAPHS, "nr_threads": "4", "diameter": "120"},
-    )
-    train = job_star(
-        TrainOptions,
-        _TRAIN_PARAMETERS,
-        {
-            "fn_exe": f"{EXECUTABLE} train",
-            "in_mic": _MICROGRAPHS,
-            "in_coords": "ManualPick/job004/manualpick.star",
-            "nr_threads": "4",
-            "diameter": "120",
-        },
-    )
+    common = {"nr_threads": "4", "diameter": "120"}
+    pick = {"fn_exe": EXECUTABLE, "in_mic": _MICROGRAPHS, **common}
+    picked = "ManualPick/job004/manualpick.star"
+    train = {"fn_exe": f"{EXECUTABLE} train", "in_mic": _MICROGRAPHS, "in_coords": picked, **common}
+    steps = value_text(RECIPES["DRPnet"]["steps"])
+    trained = {"mode": "deepem", "model": "External/job005/model.safetensors"}
     return {
-        "templates/relion/pick_drpnet/job.star": pick,
-        "templates/relion/train_drpnet/job.star": train,
+        "templates/relion/pick_drpnet/job.star": job_star(PickOptions, _PICK_PARAMETERS, pick),
+        "templates/relion/train_drpnet/job.star": job_star(TrainOptions, _TRAIN_PARAMETERS, {**train, "steps": steps}),
+        "templates/relion/pick_deepem/job.star": job_star(PickOptions, _DEEPEM_PICK, {**pick, **trained}),
+        "templates/relion/train_deepem/job.star": job_star(TrainOptions, _DEEPEM_TRAIN, {**train, "mode": "deepem"}),
         "docs/reference/options.md": options_page(),
     }
 
