@@ -59,10 +59,31 @@ def ctf_2d(
     -------
     ndarray, shape (h, w // 2 + 1) or (h, w), float32
     """
-    wavelength = electron_wavelength(ctf.voltage)
     columns = np.fft.rfftfreq if rfft else np.fft.fftfreq
     sx = columns(shape[1], pixel_size)[None, :].astype(np.float32)
     sy = np.fft.fftfreq(shape[0], pixel_size)[:, None].astype(np.float32)
+    chi = aberration(sx, sy, ctf, extra_defocus)
+    np.sin(chi, out=chi)
+    np.negative(chi, out=chi)
+    if bfactor:
+        chi *= np.exp(np.float32(-0.25 * bfactor) * (sx * sx + sy * sy))
+    return chi
+
+
+def aberration(sx: Array, sy: Array, ctf: Ctf, extra_defocus: float = 0.0) -> Array:
+    """Phase in rad whose sine is the negative of the contrast transfer function.
+
+    It grows by ``pi * wavelength * s² * D`` when both defoci grow by D.
+
+    Parameters
+    ----------
+    sx, sy : ndarray, float32
+        Frequencies in 1/Å, of shapes that broadcast together.
+    ctf : Ctf
+    extra_defocus : float
+        Added to both defoci, Å.
+    """
+    wavelength = electron_wavelength(ctf.voltage)
     s2 = sx * sx + sy * sy
     mean = 0.5 * (ctf.defocus_u + ctf.defocus_v) + extra_defocus
     half_difference = 0.5 * (ctf.defocus_u - ctf.defocus_v)
@@ -75,8 +96,4 @@ def ctf_2d(
     chi: Array = np.float32(math.pi * wavelength) * defocus_s2
     chi -= np.float32(0.5 * math.pi * ctf.spherical_aberration * 1e7 * wavelength**3) * (s2 * s2)
     chi += np.float32(math.asin(ctf.amplitude_contrast))
-    np.sin(chi, out=chi)
-    np.negative(chi, out=chi)
-    if bfactor:
-        chi *= np.exp(np.float32(-0.25 * bfactor) * s2)
     return chi

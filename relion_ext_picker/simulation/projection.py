@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 from numpy.typing import NDArray
-from scipy import fft, ndimage
+from scipy import fft
 
 from relion_ext_picker.types import Array
 
 PADDING = 2
-BATCH = 16  # projections computed together: bounds the memory of the sampling positions
 
 
 def euler_matrix(angles: NDArray[np.floating]) -> NDArray[np.float64]:
@@ -41,14 +42,6 @@ def _about_y(angle: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.stack([np.stack([c, o, -s], -1), np.stack([o, o + 1, o], -1), np.stack([s, o, c], -1)], -2)
 
 
-def uniform_orientations(count: int, rng: np.random.Generator) -> Array:
-    """Euler angles of orientations uniform over all rotations, shape (count, 3), degrees."""
-    rot = rng.uniform(-180, 180, count)
-    tilt = np.degrees(np.arccos(rng.uniform(-1, 1, count)))
-    psi = rng.uniform(-180, 180, count)
-    return np.stack([rot, tilt, psi], axis=1).astype(np.float32)
-
-
 class Projector:
     """Projections of one volume.
 
@@ -75,14 +68,21 @@ class Projector:
         frame[start : start + side, start : start + side, start : start + side] = corrected
         spectrum = fft.rfftn(fft.ifftshift(frame), overwrite_x=True)
         self._spectrum = np.ascontiguousarray(fft.fftshift(spectrum, axes=(0, 1)), np.complex64)
+        self._centre = np.float32(padded // 2)
+        kx, ky = np.broadcast_arrays(np.arange(side // 2 + 1)[None, :], np.fft.fftfreq(side, 1 / side)[:, None])
+        self._inside = np.hypot(kx, ky) < side // 2 - 1
+        # One column per sample of the slice; the third component is 0.
+        self._frequency = np.stack([kx[self._inside], ky[self._inside]]).astype(np.float32)
 
-    def __call__(self, angles: NDArray[np.floating]) -> Array:
+    def __call__(self, angles: NDArray[np.floating], workers: int = 1) -> Array:
         """Project along given directions.
 
         Parameters
         ----------
         angles : ndarray, shape (m, 3)
             rot, tilt, psi in degrees.
+        workers : int
+            Threads.
 
         Returns
         -------
@@ -90,26 +90,49 @@ class Projector:
             Sums of voxels along the viewing direction, centred on pixel n // 2.
         """
         matrices = euler_matrix(angles)
-        batches = [self._slices(matrices[first : first + BATCH]) for first in range(0, len(matrices), BATCH)]
-        return np.concatenate(batches) if batches else np.zeros((0, self.side, self.side), np.float32)
+        out = np.empty((len(matrices), self.side, self.side), np.float32)
 
-    def _slices(self, matrices: NDArray[np.float64]) -> Array:
-        side, half = self.side, self.side // 2
-        kx = np.arange(half + 1)[None, :] + np.zeros((side, 1))
-        ky = np.fft.fftfreq(side, 1 / side)[:, None] + np.zeros((1, half + 1))
-        inside = np.hypot(kx, ky) < half - 1
-        frequency = np.stack([kx[inside], ky[inside]])  # (2, samples); the slice has kz = 0
+        def fill(number: int) -> None:
+            out[number] = self._project(matrices[number])
+
+        with ThreadPoolExecutor(workers) as pool:
+            list(pool.map(fill, range(len(matrices))))
+        return out
+
+    def _project(self, matrix: NDArray[np.float64]) -> Array:
+        side = self.side
         # A projection's frequency (kx, ky, 0) is found at A^T (kx, ky, 0) in the volume's transform.
-        x, y, z = np.moveaxis(np.einsum("mij,ik->mjk", matrices[:, :2], frequency) * PADDING, 1, 0)
+        x, y, z = (PADDING * matrix[:2].T).astype(np.float32) @ self._frequency
         mirrored = x < 0  # only half of the transform is stored; the other half is its complex conjugate
-        sign = np.where(mirrored, -1.0, 1.0)
-        centre = PADDING * half
-        position = np.stack([z * sign + centre, y * sign + centre, x * sign])
-        sampled = ndimage.map_coordinates(self._spectrum, position, order=1, prefilter=False)
-        sampled = np.where(mirrored, sampled.conj(), sampled)
-        plane = np.zeros((len(matrices), side, half + 1), np.complex64)
-        plane[:, inside] = sampled
+        sign = np.where(mirrored, np.float32(-1), np.float32(1))
+        sampled = self._sample(x * sign, y * sign + self._centre, z * sign + self._centre)
+        np.negative(sampled.imag, out=sampled.imag, where=mirrored)
+        plane = np.zeros(self._inside.shape, np.complex64)
+        plane[self._inside] = sampled
         # This one frequency lies on the grid for all orientations, so interpolation has not lowered it.
-        plane[:, 0, 0] = self._total
-        images = fft.irfft2(plane, s=(side, side))
-        return np.asarray(fft.fftshift(images, axes=(1, 2)), np.float32)
+        plane[0, 0] = self._total
+        return np.asarray(fft.fftshift(fft.irfft2(plane, s=(side, side))), np.float32)
+
+    def _sample(self, x: Array, y: Array, z: Array) -> NDArray[np.complex64]:
+        """The transform at places between its samples, linearly interpolated along each axis; uses up its arguments."""
+        _, rows, cols = self._spectrum.shape
+        values = self._spectrum.reshape(-1)
+        left, top, front = x.astype(np.intp), y.astype(np.intp), z.astype(np.intp)
+        x -= left
+        y -= top
+        z -= front
+
+        def between(low: NDArray[np.complex64], high: NDArray[np.complex64], part: Array) -> NDArray[np.complex64]:
+            high -= low
+            high *= part
+            high += low
+            return high
+
+        def along_x(corner: NDArray[np.intp]) -> NDArray[np.complex64]:
+            return between(values[corner], values[corner + 1], x)
+
+        def along_y(corner: NDArray[np.intp]) -> NDArray[np.complex64]:
+            return between(along_x(corner), along_x(corner + cols), y)
+
+        corner = (front * rows + top) * cols + left
+        return between(along_y(corner), along_y(corner + rows * cols), z)

@@ -117,7 +117,8 @@ def write_project(options: SimulateOptions) -> list[Truth]:
     projector = Projector(structure.potential)
     truths = []
     for number in range(1, options.micrographs + 1):
-        made = simulate_micrograph(structure, settings, np.random.default_rng([options.seed, number]), projector)
+        rng = np.random.default_rng([options.seed, number])
+        made = simulate_micrograph(structure, settings, rng, projector, options.j)
         truth = Truth(
             Micrograph(f"{MICROGRAPHS_DIR}/mic{number:04d}.mrc", options.pixel_size, 1, made.ctf),
             settings.shape, structure.diameter, made.xy, made.angles, made.defocus_offset,
@@ -145,12 +146,12 @@ def settings_of(options: SimulateOptions) -> MicrographSettings:
         pixel_size=options.pixel_size,
         particles=options.particles,
         contaminants=options.contaminants,
-        thickness=options.thickness,
+        thickness=(options.thickness, options.thickness),
         defocus=(low * 1e4, high * 1e4),
         voltage=options.voltage,
         spherical_aberration=options.spherical_aberration,
         amplitude_contrast=options.amplitude_contrast,
-        dose=options.dose,
+        dose=(options.dose, options.dose),
     )
 
 
@@ -246,7 +247,7 @@ def _write_micrograph(project: Path, truth: Truth, made: SimulatedMicrograph) ->
     write_mrc(project / truth.micrograph.name, made.image, pixel_size)
     file = project / _truth_file(truth)
     mask = file.with_name(file.name.replace(f"_{SUFFIX}.star", "_contaminants.mrc"))
-    write_mrc(mask, made.contaminated.astype(np.int8), pixel_size)
+    write_mrc(mask, made.contamination.mask.astype(np.int8), pixel_size)
     write_table(file, "", _places(truth))
 
 
