@@ -66,6 +66,13 @@ class Curve:
         """See :attr:`Scores.ap`."""
         return float(np.sum(np.diff(self.recall, prepend=0.0) * self.precision))
 
+    def f_beta(self, beta: float) -> NDArray[np.float64]:
+        """F-measure in which recall weighs `beta` times as much as precision, shape (k,); 0 where both are 0."""
+        weight = beta**2
+        below = weight * self.precision + self.recall
+        over = (1 + weight) * self.precision * self.recall
+        return np.divide(over, below, out=np.zeros_like(below), where=below > 0)
+
 
 def precision_recall(score: ArrayLike, hit: ArrayLike, n_truth: int) -> Curve:
     """Precision-recall curve of scored picks.

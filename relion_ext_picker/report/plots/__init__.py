@@ -8,5 +8,18 @@ from __future__ import annotations
 from relion_ext_picker.report.plots.canvas import save_pdf, save_png
 from relion_ext_picker.report.plots.pages import counts_page, cover_page, scores_page
 from relion_ext_picker.report.plots.pictures import overlay_figure, overlay_page
+from relion_ext_picker.report.plots.training import learning_page, rounds_page, threshold_page, windows_page
 
-__all__ = ["counts_page", "cover_page", "overlay_figure", "overlay_page", "save_pdf", "save_png", "scores_page"]
+__all__ = [
+    "counts_page",
+    "cover_page",
+    "learning_page",
+    "overlay_figure",
+    "overlay_page",
+    "rounds_page",
+    "save_pdf",
+    "save_png",
+    "scores_page",
+    "threshold_page",
+    "windows_page",
+]

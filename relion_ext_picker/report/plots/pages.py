@@ -123,7 +123,7 @@ def counts_page(picks: Values, footer: str) -> Figure:
             failed, np.full(len(failed), 0.025), transform=below.get_xaxis_transform(), ls="", marker="^", ms=5, mew=0,
             color=VERMILLION, label=f"failed ({len(failed):,})", rasterized=len(failed) > MANY, zorder=5,
         )  # fmt: skip
-    _key(below)
+    key(below)
     return figure
 
 
@@ -159,7 +159,7 @@ def scores_page(scores: Values, means: Values, defocus: Values, picks: Values, a
         nothing(left, "No picks")
     below = figure.add_axes((LEFT, LOWER, WIDE, HIGH))
     _in_order(below, means, "Do the scores drift over the session?", "Mean score", counts=False)
-    _key(below)
+    key(below)
     if both.any():
         right = figure.add_axes((LEFT + 0.55 * WIDE, UPPER, 0.45 * WIDE, HIGH))
         style(right, "Do the picks depend on defocus?", "Defocus (µm)", "Picks per micrograph")
@@ -168,7 +168,7 @@ def scores_page(scores: Values, means: Values, defocus: Values, picks: Values, a
         _points(right, x, y)
         _trend(right, x, running_median(y))
         right.set_ylim(0, max(1.0, 1.08 * float(y.max())))
-        _key(right)
+        key(right)
     return figure
 
 
@@ -195,7 +195,7 @@ def _trend(axes: Axes, x: NDArray[Any], trend: NDArray[Any]) -> None:
         axes.plot(x, trend, color=INK, lw=1.6, label="running median")
 
 
-def _key(axes: Axes) -> None:
+def key(axes: Axes) -> None:
     """What lines and marks mean, above the axes at the right, where no data can lie."""
     if axes.get_legend_handles_labels()[0]:
         axes.legend(loc="lower right", bbox_to_anchor=(1, 1.0), ncols=2, frameon=False, borderaxespad=0.2,

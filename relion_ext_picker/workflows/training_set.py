@@ -1,0 +1,292 @@
+"""The training set of the DeepEM mode: which places of which micrographs are particles and which are not.
+
+It is kept beside the model as training_set.star, so that a later job can add to it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+
+from relion_ext_picker.errors import InputError, StarError
+from relion_ext_picker.io.coordinates import read_coordinate_set
+from relion_ext_picker.io.mrc import shape_of
+from relion_ext_picker.options import TrainOptions
+from relion_ext_picker.relion import labels
+from relion_ext_picker.relion.tables import read_tables, write_table
+from relion_ext_picker.types import Array, Micrograph
+
+NAME = "training_set.star"
+PICKED, VERIFIED, RANDOM = "picked", "verified", "random"  # where a mark comes from
+SAME = 0.2  # diameters: marks closer than this mean the same place
+OUTSIDE = 0.05  # of the marks of a micrograph may lie outside of it, and are left out
+FEWEST = 20  # particles to train on
+FEW = 100  # from here on training is expected to work well
+
+LABEL, ROUND, SOURCE, HELD_OUT = "pickerLabel", "pickerRound", "pickerSource", "pickerHeldOut"
+_COLUMNS = (labels.MICROGRAPH_NAME, labels.COORDINATE_X, labels.COORDINATE_Y, LABEL, ROUND, SOURCE, HELD_OUT)
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Marks:
+    """Marked places of one micrograph.
+
+    Attributes
+    ----------
+    micrograph : Micrograph
+    xy : ndarray, shape (n, 2), float32
+        px of the micrograph.
+    particle : ndarray of bool, shape (n,)
+    round : ndarray of int, shape (n,)
+        Round of training that they were added for, from 1.
+    source : ndarray of str, shape (n,)
+        "picked" (all particles of the micrograph are), "verified" or "random".
+    held_out : bool
+        The micrograph is never trained on.
+    """
+
+    micrograph: Micrograph
+    xy: Array
+    particle: NDArray[np.bool_]
+    round: NDArray[np.int64]
+    source: NDArray[np.str_]
+    held_out: bool = False
+
+    def __len__(self) -> int:
+        return len(self.xy)
+
+    @property
+    def complete(self) -> bool:
+        """Whether what is not marked is no particle either."""
+        return bool((self.source == PICKED).any())
+
+    @property
+    def particles(self) -> Array:
+        """Places of the particles."""
+        return self.xy[self.particle]
+
+    def only(self, which: NDArray[np.bool_]) -> Marks:
+        """Some of the marks."""
+        return replace(
+            self, xy=self.xy[which], particle=self.particle[which], round=self.round[which], source=self.source[which]
+        )
+
+    def plus(self, other: Marks, reach: float = 0.0) -> Marks:
+        """These and others; where two are closer than `reach` px, the other one counts, and equal ones count once."""
+        mine, theirs = np.ones(len(self), bool), np.ones(len(other), bool)
+        if reach > 0 and len(self) and len(other):
+            distance, nearest = cKDTree(self.xy).query(other.xy, distance_upper_bound=reach)
+            close = np.isfinite(distance)
+            known = close & (other.particle == self.particle[np.minimum(nearest, len(self) - 1)])
+            theirs = ~known
+            mine[nearest[close & ~known]] = False
+        kept, added = self.only(mine), other.only(theirs)
+        return replace(
+            self,
+            xy=np.concatenate([kept.xy, added.xy]),
+            particle=np.concatenate([kept.particle, added.particle]),
+            round=np.concatenate([kept.round, added.round]),
+            source=np.concatenate([kept.source, added.source]),
+        )
+
+
+Set = dict[str, Marks]  # by name of the micrograph
+
+
+def marks_of(micrograph: Micrograph, xy: Array, particle: bool, number: int, source: str) -> Marks:
+    """Marks that are alike, of round `number`."""
+    xy = np.asarray(xy, np.float32).reshape(-1, 2)
+    count = len(xy)
+    return Marks(micrograph, xy, np.full(count, particle), np.full(count, number, np.int64), np.full(count, source))
+
+
+def reach_of(micrograph: Micrograph, diameter: float) -> float:
+    """Distance in px below which two marks mean the same place; `diameter` in Å."""
+    return SAME * diameter / micrograph.pixel_size
+
+
+def first_set(options: TrainOptions, micrographs: Sequence[Micrograph], number: int) -> Set:
+    """What there is to train on without the verified picks: --in_coords, and the set beside the model of --from.
+
+    Raises
+    ------
+    InputError
+        There is none of either, all picks are on one micrograph, too few, or outside of the micrographs.
+    """
+    found: Set = {}
+    earlier = Path(options.model).parent / NAME if options.model else None
+    if earlier is not None and earlier.is_file():
+        found = read_set(earlier, micrographs)
+    elif not options.in_coords:
+        raise InputError(
+            f"{earlier} does not exist, so it is not known what the model was trained on: give picks with --in_coords"
+            if earlier
+            else "no coordinates to train on: use --in_coords, or --simulated for simulated particles"
+        )
+    if options.in_coords:
+        picked = read_marks(options.in_coords, micrographs, True, number, PICKED)
+        found = join(found, picked, options.diameter)
+    return _split(found, options)
+
+
+def verified(options: TrainOptions, micrographs: Sequence[Micrograph], number: int) -> Set:
+    """The picks of --add-true and --add-false.
+
+    Raises
+    ------
+    InputError
+        A place is in both.
+    """
+    true, false = (
+        read_marks(path, micrographs, particle, number, VERIFIED) if path else {}
+        for path, particle in ((options.add_true, True), (options.add_false, False))
+    )
+    for name in true.keys() & false.keys():
+        reach = reach_of(true[name].micrograph, options.diameter)
+        both = np.isfinite(cKDTree(true[name].xy).query(false[name].xy, distance_upper_bound=reach)[0])
+        if both.any():
+            x, y = false[name].xy[both][0]
+            raise InputError(
+                f"{name}: {both.sum()} places, the first at {x:.0f}, {y:.0f}, are in both --add-true "
+                f"{options.add_true} and --add-false {options.add_false}: leave them out of one"
+            )
+    return join(true, false, options.diameter)
+
+
+def join(first: Mapping[str, Marks], second: Mapping[str, Marks], diameter: float) -> Set:
+    """Two sets as one; see :meth:`Marks.plus`. What is held out stays so."""
+    joined = dict(first)
+    for name, marks in second.items():
+        known = joined.get(name)
+        joined[name] = marks if known is None else known.plus(marks, reach_of(marks.micrograph, diameter))
+    return joined
+
+
+def read_marks(path: str, micrographs: Sequence[Micrograph], particle: bool, number: int, source: str) -> Set:
+    """A coordinate file, folder or node as marks; micrographs that cannot be read are left out with a warning.
+
+    Raises
+    ------
+    InputError
+        As :func:`~relion_ext_picker.io.coordinates.read_coordinate_set`, or many places lie outside.
+    """
+    coordinates = read_coordinate_set(Path(path), micrographs)
+    found = {}
+    for micrograph in micrographs:
+        given = coordinates.get(micrograph.name)
+        if given is None or not len(given.xy):
+            continue
+        try:
+            shape = shape_of(Path(micrograph.name))
+        except InputError as error:
+            _log.warning("left out: %s", error)
+            continue
+        found[micrograph.name] = marks_of(
+            micrograph, _inside(path, micrograph, given.xy, shape), particle, number, source
+        )
+    return found
+
+
+def _inside(path: str, micrograph: Micrograph, xy: Array, shape: tuple[int, int]) -> Array:
+    inside = np.all((xy > -1) & (xy < np.array(shape[::-1])), axis=1)
+    outside = int((~inside).sum())
+    if outside > OUTSIDE * len(xy):
+        x, y = xy[~inside][0]
+        raise InputError(
+            f"{path}: {outside} of {len(xy)} places lie outside of {micrograph.name} ({shape[1]} x {shape[0]} px), the "
+            f"first at {x:.0f}, {y:.0f}: give coordinates in px of these micrographs, not of binned or other ones"
+        )
+    if outside:
+        _log.warning("%s: %d places outside of %s are left out", path, outside, micrograph.name)
+    return xy[inside]
+
+
+def _split(found: Set, options: TrainOptions) -> Set:
+    """Hold micrographs out, unless some of these are already; check that there is enough."""
+    names = sorted(name for name, marks in found.items() if marks.complete and len(marks.particles))
+    where = options.in_coords or f"{Path(options.model).parent}/{NAME}"
+    if len(names) < 2:
+        count = sum(len(found[name].particles) for name in names)
+        raise InputError(
+            f"{where}: all {count} picks that can be used are on {len(names)} micrograph; training needs picks on 2 at "
+            "least, one of them to validate on: pick on more micrographs"
+        )
+    if not any(found[name].held_out for name in names):
+        order = np.random.default_rng(options.seed).permutation(len(names))
+        held = {names[i] for i in order[: min(max(1, round(options.validation * len(names))), len(names) - 1)]}
+        found = {name: replace(marks, held_out=name in held) for name, marks in found.items()}
+    count = sum(len(marks.particles) for marks in found.values() if not marks.held_out)
+    if count < FEWEST:
+        raise InputError(
+            f"{where}: {count} particles to train on (those on the {sum(found[n].held_out for n in names)} held-out "
+            f"micrographs not counted); training needs {FEWEST} at least, and {FEW} are a good start: pick more"
+        )
+    if count < FEW:
+        _log.warning("%s: only %d particles to train on; from %d on the picks get much better", where, count, FEW)
+    return found
+
+
+def limited(found: Set, most: int, seed: int) -> dict[str, NDArray[np.bool_]]:
+    """Which marks to train on where at most `most` particles may be used (0: all), drawn over all micrographs."""
+    rng = np.random.default_rng(seed)
+    used = {name: np.full(len(marks), not marks.held_out) for name, marks in found.items()}
+    places = [
+        (name, int(index)) for name, marks in found.items() for index in np.flatnonzero(marks.particle & used[name])
+    ]
+    if most and len(places) > most:
+        for index in rng.permutation(len(places))[most:]:
+            name, place = places[index]
+            used[name][place] = False
+    return used
+
+
+def write_set(path: Path, found: Iterable[Marks]) -> None:
+    """Write training_set.star: one row per mark."""
+    rows: dict[str, list[object]] = {column: [] for column in _COLUMNS}
+    for marks in found:
+        values: tuple[Iterable[object], ...] = (
+            [marks.micrograph.name] * len(marks), marks.xy[:, 0], marks.xy[:, 1], marks.particle.astype(int),
+            marks.round, marks.source, [int(marks.held_out)] * len(marks),
+        )  # fmt: skip
+        for column, column_values in zip(_COLUMNS, values, strict=True):
+            rows[column] += list(column_values)
+    write_table(path, "training_set", rows)
+
+
+def read_set(path: Path, micrographs: Sequence[Micrograph]) -> Set:
+    """Read what :func:`write_set` wrote; marks on micrographs that are not given are left out with a warning.
+
+    Raises
+    ------
+    StarError
+        It is another kind of file.
+    """
+    known = {micrograph.name: micrograph for micrograph in micrographs}
+    (table,) = read_tables(path, (labels.MICROGRAPH_NAME, SOURCE)).values()
+    missing = [column for column in _COLUMNS if column not in table]
+    if missing:
+        raise StarError(f"{path}: no column {missing[0]}: it is not the training set of a model of this program")
+    names = np.array(table[labels.MICROGRAPH_NAME], np.str_)
+    xy = np.array([table[labels.COORDINATE_X], table[labels.COORDINATE_Y]], np.float32).T
+    particle, held_out = np.array(table[LABEL], bool), np.array(table[HELD_OUT], bool)
+    number, source = np.array(table[ROUND], np.int64), np.array(table[SOURCE], np.str_)
+    found, lost = {}, 0
+    for name in dict.fromkeys(names.tolist()):
+        here = names == name
+        if name not in known:
+            lost += int(here.sum())
+            continue
+        found[name] = Marks(known[name], xy[here], particle[here], number[here], source[here], bool(held_out[here][0]))
+    if lost:
+        _log.warning(
+            "%s: %d of %d marks are on micrographs that were not given and are left out", path, lost, len(names)
+        )
+    return found
