@@ -13,7 +13,8 @@ from dataclasses import Field, dataclass, fields
 from typing import Any
 
 from relion_ext_picker.errors import UsageError
-from relion_ext_picker.options import COMMANDS, check, flag_of, info_of
+from relion_ext_picker.options import COMMANDS, SimulateOptions, check, flag_of, info_of
+from relion_ext_picker.presets import with_preset
 
 PROGRAM = "relion_ext_picker"
 DEFAULT_COMMAND = "pick"
@@ -36,7 +37,8 @@ _EXAMPLES: Mapping[str, str] = {
     ),
     "simulate": (
         "examples:\n"
-        "  relion_ext_picker simulate --o project --structure barrel --diameter 160 --micrographs 10\n"
+        "  relion_ext_picker simulate --o project --preset klh --micrographs 10 --defocus 2-4\n"
+        "  relion_ext_picker simulate --o project --structure barrel --diameter 160 --snr 0.02-0.1\n"
         "  relion_ext_picker simulate --o project --structure 1fha.cif --pixel-size 1.2 --defocus 0.6-1.8"
     ),
     "demo": "example:\n  relion_ext_picker demo --o demo --structure irregular",
@@ -92,7 +94,7 @@ def parse(argv: Sequence[str]) -> CommandLine:
         except UsageError as error:
             problems.append(str(error))
             failed.add(flag_of(items[name]))
-    options = table(**values)
+    options = table(**(with_preset(values) if table is SimulateOptions else values))
     # An option that was given wrongly or misspelt is not reported as missing or wrong a second time.
     meant = {word.rstrip("?") for text in problems for word in text.split() if text.endswith("?")}
     problems += [text for text in check(options) if text.split()[0] not in meant | failed]

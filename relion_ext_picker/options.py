@@ -9,10 +9,29 @@ accepted as well. Values are checked by :func:`check`, whose messages name the o
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from dataclasses import MISSING, Field, dataclass, field, fields, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
+
+from relion_ext_picker.errors import InputError
+from relion_ext_picker.option import (
+    Info,
+    default_of,
+    flag_of,
+    info_of,
+    nearest,
+    opt,
+    parse_range,
+    range_of,
+    split_list,
+)
+from relion_ext_picker.simulation_options import SimulateOptions
+
+__all__ = [
+    "COMMANDS", "FORMATS", "GENERATIONS", "MODES", "PRESETS", "PRESETS_OF", "RECIPES", "STAGES", "TRAINED",
+    "DemoOptions", "Info", "JobOptions", "PickOptions", "SimulateOptions", "TrainOptions", "check", "default_of",
+    "flag_of", "info_of", "opt", "parse_range", "range_of", "split_list", "with_recipe",
+]  # fmt: skip
 
 PRESETS_OF: Mapping[str, tuple[str, ...]] = {  # of each mode
     "drpnet": ("default", "paper", "paper-10005", "paper-10017", "paper-10061"),
@@ -23,7 +42,6 @@ PRESETS = tuple(dict.fromkeys(preset for presets in PRESETS_OF.values() for pres
 TRAINED = tuple(preset for preset in PRESETS if not preset.startswith("paper-"))  # the others share their networks
 GENERATIONS = ("auto", "3.1", "4.0", "5.0")
 FORMATS = ("star", "box", "csv")
-STRUCTURES = ("shell", "barrel", "cylinder", "irregular")
 STAGES = ("both", "proposer", "classifier")
 RECIPES: Mapping[str, Mapping[str, float]] = {  # what an option of TrainOptions that is 0 stands for
     "DRPnet": {"steps": 600, "batch": 16, "learning_rate": 1e-3},
@@ -35,40 +53,6 @@ RECIPES: Mapping[str, Mapping[str, float]] = {  # what an option of TrainOptions
 def _recipes(name: str) -> str:
     """What the recipes have for an option, for its help."""
     return ", ".join(f"{values[name]:g} ({recipe})" for recipe, values in RECIPES.items() if name in values)
-
-
-@dataclass(frozen=True)
-class Info:
-    """What the table says of one option besides its name, type and default."""
-
-    help: str
-    unit: str = ""
-    choices: tuple[str, ...] = ()
-    low: float = -math.inf
-    high: float = math.inf
-    group: str = "Picking"
-    metavar: str = ""
-    aliases: tuple[str, ...] = ()
-    required: bool = False
-    relion: str = ""  # the RELION job option that supplies it, where there is one
-    mode: str = ""  # the only mode that has it, where it is not for all
-
-
-def opt(default: Any, help: str, **info: Any) -> Any:
-    """A dataclass field that is an option."""
-    metadata = {"info": Info(help, **info)}
-    return field(default=default, metadata=metadata)
-
-
-def info_of(item: Field[Any]) -> Info:
-    """The :class:`Info` of a field of an options dataclass."""
-    info: Info = item.metadata["info"]
-    return info
-
-
-def flag_of(item: Field[Any]) -> str:
-    """The long option of a field, as documented."""
-    return "--" + (item.name if info_of(item).group == "RELION" else item.name.replace("_", "-"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -227,35 +211,6 @@ class TrainOptions(JobOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SimulateOptions:
-    """Write a RELION project of simulated micrographs whose particles are known."""
-
-    o: str = opt("", "Project folder to write.", group="Output", metavar="DIR", required=True)
-    structure: str = opt(
-        "shell", "shell, barrel, cylinder, irregular, or a .pdb, .cif or .mrc file.", group="Specimen", metavar="NAME"
-    )
-    diameter: float = opt(
-        0.0, "Particle diameter of a built-in structure; 0 is 130 Å. Files have their own size.", unit="Å", low=0,
-        high=5000, group="Specimen",
-    )  # fmt: skip
-    micrographs: int = opt(5, "Number of micrographs.", low=1, high=100000, group="Specimen")
-    particles: int = opt(80, "Mean number of particles per micrograph.", low=0, high=10**5, group="Specimen")
-    thickness: float = opt(400.0, "Ice thickness; particles lie anywhere in it.", unit="Å", low=0, high=5000,
-                           group="Specimen")  # fmt: skip
-    contaminants: float = opt(0.5, "Mean number of contaminants (ice, aggregates, carbon edge) per micrograph.",
-                              low=0, high=100, group="Specimen")  # fmt: skip
-    size: str = opt("1024x1024", "Columns x rows of a micrograph.", group="Microscope", metavar="CxR")
-    pixel_size: float = opt(2.0, "Pixel size.", unit="Å/px", low=0.1, high=50, group="Microscope")
-    voltage: float = opt(300.0, "Acceleration voltage.", unit="kV", low=60, high=400, group="Microscope")
-    spherical_aberration: float = opt(2.7, "Spherical aberration.", unit="mm", low=0, high=10, group="Microscope")
-    amplitude_contrast: float = opt(0.1, "Amplitude contrast.", low=0, high=1, group="Microscope")
-    defocus: str = opt("0.8-2.5", "Underfocus, one value or a range.", unit="µm", group="Microscope", metavar="A-B")
-    dose: float = opt(30.0, "Electron dose.", unit="e/Å²", low=0.01, high=1000, group="Microscope")
-    seed: int = opt(0, "Seed of every random choice.", low=0, high=2**31 - 1, group="Running")
-    j: int = opt(1, "Number of CPU threads.", group="RELION", low=1, high=1024)
-
-
-@dataclass(frozen=True, kw_only=True)
 class DemoOptions:
     """Simulate a small project, pick it with the shipped weights and score the picks against the truth."""
 
@@ -272,11 +227,6 @@ COMMANDS: Mapping[str, type[Any]] = {
     "simulate": SimulateOptions,
     "demo": DemoOptions,
 }
-
-
-def default_of(item: Field[Any]) -> Any:
-    """Default value of a field, None where it has none."""
-    return None if item.default is MISSING else item.default
 
 
 def with_recipe(options: TrainOptions) -> TrainOptions:
@@ -306,11 +256,27 @@ def check(options: Any) -> list[str]:
             continue
         if info.mode and mode in MODES and mode != info.mode:
             problems.append(f"{flag}: an option of --mode {info.mode} only, not of {mode}")
-        elif info.choices and value not in info.choices:
-            problems.append(f"{flag} {value}: must be one of {', '.join(info.choices)}")
+        elif info.span:
+            try:
+                parse_range(item, value)
+            except InputError as error:
+                problems.append(str(error))
+        elif info.choices:
+            problems += _not_among(flag, value, info)
         elif isinstance(value, (int, float)) and not isinstance(value, bool) and not info.low <= value <= info.high:
             problems.append(f"{flag} {value:g}: must lie between {info.low:g} and {info.high:g}{unit}")
     allowed = PRESETS_OF.get(mode, PRESETS)
     if preset in PRESETS and preset not in allowed and not any(text.startswith("--preset ") for text in problems):
         problems.append(f"--preset {preset}: --mode {mode} has the presets {', '.join(allowed)}")
     return problems
+
+
+def _not_among(flag: str, value: str, info: Info) -> list[str]:
+    """The problem of a value that is not one of the choices, or not a list of them."""
+    parts = split_list(value) if info.many else [value]
+    wrong = [part for part in parts if part not in info.choices]
+    if parts and not wrong:
+        return []
+    several = " or several, separated by commas," if info.many else ""
+    meant = nearest(wrong[0], info.choices) if wrong else ""
+    return [f"{flag} {value}: must be one{several} of {', '.join(info.choices)}{meant}"]

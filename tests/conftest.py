@@ -25,7 +25,7 @@ def simulated(tmp_path_factory: pytest.TempPathFactory) -> Simulated:
     truths = write_project(
         SimulateOptions(
             o=str(folder), structure="shell", diameter=DIAMETER, micrographs=3, particles=45, size="512x512",
-            pixel_size=4.0, contaminants=0.0, thickness=200.0, seed=5,
+            pixel_size=4.0, contaminants=0.0, thickness="200", seed=5,
         )
     )  # fmt: skip
     return Simulated(folder, truths)

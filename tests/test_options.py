@@ -1,10 +1,20 @@
 from __future__ import annotations
 
+import re
 from dataclasses import fields, replace
 
 import pytest
 
-from relion_ext_picker.options import COMMANDS, PickOptions, SimulateOptions, check, flag_of, info_of
+from relion_ext_picker.options import (
+    COMMANDS,
+    PickOptions,
+    SimulateOptions,
+    check,
+    flag_of,
+    info_of,
+    parse_range,
+    range_of,
+)
 
 ALL = [(command, item) for command, table in COMMANDS.items() for item in fields(table)]
 IDS = [f"{command} {item.name}" for command, item in ALL]
@@ -66,3 +76,56 @@ def test_problems_name_option_value_and_what_is_allowed(change: dict[str, object
 
 def test_all_problems_are_found_at_once() -> None:
     assert len(check(PickOptions(mode="x", views=9))) == 4
+
+
+SIMULATE = SimulateOptions(o="p")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"preset": "trvp1"}, "--preset trvp1: must be one of none, apoferritin, .*; did you mean trpv1\\?"),
+        ({"camera": "counter"}, "--camera counter: must be one of counting, .*; did you mean counting\\?"),
+        ({"orientations": "top"}, "--orientations top: must be one of uniform, cap, belt, mixed"),
+        (
+            {"contaminant_kinds": "gold,dust"},
+            "--contaminant-kinds gold,dust: must be one or several, separated by comm",
+        ),
+        ({"contaminant_kinds": ""}, "--contaminant-kinds : must be one or several"),
+        (
+            {"defocus": "2.5-0.8"},
+            "--defocus 2.5-0.8: must be one number or a rising range such as 0.8-2.5, from 0.05 to",
+        ),
+        ({"defocus": "0.8-"}, "--defocus 0.8-: must be one number"),
+        ({"defocus": "-1"}, "--defocus -1: must be one number"),
+        ({"defocus": "1-20"}, "--defocus 1-20: .* from 0.05 to 10 µm"),
+        ({"defocus": "nan"}, "--defocus nan: must be"),
+        (
+            {"thickness": "1e9"},
+            "--thickness 1e9: must be one number or a rising range such as 0-5000, from 0 to 5000 Å",
+        ),
+        ({"dose": "0"}, "--dose 0: .* from 0.01 to 1000 e/Å²"),
+        ({"snr": "-0.1"}, "--snr -0.1: "),
+        ({"frames": 0}, "--frames 0: must lie between 1 and 10000"),
+        ({"overlaps": 1.5}, "--overlaps 1.5: must lie between 0 and 1"),
+    ],
+)
+def test_problems_of_a_simulation_are_named(change: dict[str, object], message: str) -> None:
+    (problem,) = check(replace(SIMULATE, **change))  # type: ignore[arg-type]
+    assert re.search(message, problem)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("0.8-2.5", (0.8, 2.5)), ("1", (1, 1)), (" .5 - 2. ", (0.5, 2)), ("3-3", (3, 3))],
+)
+def test_ranges_are_numbers_or_from_to(text: str, expected: tuple[float, float]) -> None:
+    assert range_of(replace(SIMULATE, defocus=text), "defocus") == expected
+
+
+def test_every_range_has_limits_and_a_default_within_them() -> None:
+    spans = [item for item in fields(SimulateOptions) if info_of(item).span]
+    assert {item.name for item in spans} == {"thickness", "defocus", "astigmatism", "bfactor", "dose", "snr"}
+    for item in spans:
+        low, high = parse_range(item, item.default)
+        assert info_of(item).low <= low <= high <= info_of(item).high < 1e6

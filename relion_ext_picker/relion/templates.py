@@ -88,6 +88,7 @@ def options_page() -> str:
 def _options_row(item: Field[Any]) -> str:
     info = info_of(item)
     kind = {"bool": "yes/no", "int": "whole number", "float": "number", "str": "text"}[type(item.default).__name__]
+    kind = "number or range" if info.span else kind
     not_given = item.default == "" or (isinstance(item.default, float) and item.default < info.low)
     default = "required" if info.required else "" if not_given else f"`{value_text(item.default)}`"
     allowed = ", ".join(f"`{choice}`" for choice in info.choices)

@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 
 from relion_ext_picker.atomic import atomic_path
 from relion_ext_picker.errors import InputError
-from relion_ext_picker.options import SimulateOptions, flag_of
+from relion_ext_picker.option import flag_of, nearest, range_of, split_list
+from relion_ext_picker.options import SimulateOptions
+from relion_ext_picker.presets import changes_of
 from relion_ext_picker.relion import labels
 from relion_ext_picker.relion.star import (
     coordinate_path,
@@ -24,15 +26,16 @@ from relion_ext_picker.relion.star import (
     write_table,
     write_tables,
 )
+from relion_ext_picker.simulation.contaminants import KINDS
+from relion_ext_picker.simulation.handmade import HANDMADE
 from relion_ext_picker.simulation.micrograph import (
     MicrographSettings,
     SimulatedMicrograph,
     capacity,
     simulate_micrograph,
 )
-from relion_ext_picker.simulation.procedural import SHAPES
 from relion_ext_picker.simulation.projection import Projector
-from relion_ext_picker.simulation.structures import DEFAULT_DIAMETER, Structure, load_structure
+from relion_ext_picker.simulation.structures import DEFAULT_DIAMETER, Structure, load_structure, shape_of
 from relion_ext_picker.types import Array, Micrograph
 
 _log = logging.getLogger(__name__)
@@ -46,7 +49,6 @@ README = "README.txt"
 FIRST_LINE = "Simulated micrographs: not experimental data"
 
 SMALLEST_SIDE, LARGEST_SIDE = 64, 16384  # px
-LOWEST_DEFOCUS, HIGHEST_DEFOCUS = 0.05, 10.0  # µm
 
 
 @dataclass(frozen=True)
@@ -107,7 +109,7 @@ def write_project(options: SimulateOptions) -> list[Truth]:
     """
     settings = settings_of(options)
     project = Path(options.o)
-    if options.structure in SHAPES:
+    if shape_of(options.structure):
         _check_fit(options, settings, options.diameter or DEFAULT_DIAMETER)  # before the work of making it
     structure = load_structure(
         options.structure, options.pixel_size, options.diameter, np.random.default_rng([options.seed, 0])
@@ -138,20 +140,38 @@ def settings_of(options: SimulateOptions) -> MicrographSettings:
     Raises
     ------
     InputError
-        --size or --defocus cannot be understood or lies outside of what is allowed.
+        An option cannot be understood, lies outside of what is allowed, or contradicts another one.
     """
-    low, high = parse_defocus(options.defocus)
+    low, high = range_of(options, "defocus")
+    snr = range_of(options, "snr")
+    if snr[0] == 0 < snr[1]:
+        raise InputError(f"--snr {options.snr}: a range must begin above 0, such as {snr[1] / 2:g}-{snr[1]:g}")
+    if options.used_frames > options.frames:
+        raise InputError(
+            f"--used-frames {options.used_frames}: there are only {options.frames} frames; raise --frames or use fewer"
+        )
     return MicrographSettings(
         shape=parse_size(options.size),
         pixel_size=options.pixel_size,
         particles=options.particles,
+        overlaps=options.overlaps,
+        orientations=options.orientations,
+        orientation_spread=options.orientation_spread,
         contaminants=options.contaminants,
-        thickness=(options.thickness, options.thickness),
+        kinds=parse_kinds(options.contaminant_kinds),
+        thickness=range_of(options, "thickness"),
         defocus=(low * 1e4, high * 1e4),
+        astigmatism=range_of(options, "astigmatism"),
         voltage=options.voltage,
         spherical_aberration=options.spherical_aberration,
         amplitude_contrast=options.amplitude_contrast,
-        dose=(options.dose, options.dose),
+        bfactor=range_of(options, "bfactor"),
+        dose=range_of(options, "dose"),
+        frames=options.frames,
+        used_frames=options.used_frames,
+        damage=options.damage,
+        snr=snr,
+        camera=options.camera,
     )
 
 
@@ -172,22 +192,20 @@ def parse_size(text: str) -> tuple[int, int]:
     return sides
 
 
-def parse_defocus(text: str) -> tuple[float, float]:
-    """Lowest and highest underfocus in µm of "A-B" or "A".
+def parse_kinds(text: str) -> tuple[str, ...]:
+    """Kinds of contaminants in a comma-separated list, in which "all" stands for every one.
 
     Raises
     ------
     InputError
-        Not of that form, or outside of what is allowed.
+        A kind is unknown, or none is named.
     """
-    match = re.fullmatch(r"\s*(\d+\.?\d*|\.\d+)\s*(?:-\s*(\d+\.?\d*|\.\d+)\s*)?", text)
-    low, high = (float(match[1]), float(match[2] or match[1])) if match else (0.0, 0.0)
-    if not LOWEST_DEFOCUS <= low <= high <= HIGHEST_DEFOCUS:
-        raise InputError(
-            f"--defocus {text}: must be an underfocus such as 1.5 or a rising range such as 0.8-2.5, from "
-            f"{LOWEST_DEFOCUS:g} to {HIGHEST_DEFOCUS:g} µm"
-        )
-    return low, high
+    kinds = split_list(text)
+    wrong = [kind for kind in kinds if kind not in ("all", *KINDS)]
+    if wrong or not kinds:
+        meant = nearest(wrong[0], KINDS) if wrong else ""
+        raise InputError(f"--contaminant-kinds {text}: must be all or some of {', '.join(KINDS)}{meant}")
+    return KINDS if "all" in kinds else tuple(kind for kind in KINDS if kind in kinds)
 
 
 def _check_fit(options: SimulateOptions, settings: MicrographSettings, diameter: float) -> None:
@@ -197,12 +215,12 @@ def _check_fit(options: SimulateOptions, settings: MicrographSettings, diameter:
             f"--pixel-size {options.pixel_size:g}: a particle of {diameter:.0f} Å would be {pixels:.1f} px "
             "wide; at least 4 px are needed"
         )
-    if pixels > min(settings.shape):
+    most = capacity(settings.shape, options.pixel_size, diameter)
+    if pixels > min(settings.shape) or not most:
         raise InputError(
             f"--structure {options.structure}: its diameter of {diameter:.0f} Å is {pixels:.0f} px, more "
             f"than --size {options.size} holds; use larger micrographs or a larger --pixel-size"
         )
-    most = capacity(settings.shape, options.pixel_size, diameter)
     if options.particles > most:
         raise InputError(
             f"--particles {options.particles}: at most {most} particles of {diameter:.0f} Å fit into "
@@ -306,11 +324,8 @@ def _write_lists(project: Path, truths: Sequence[Truth]) -> None:
 
 
 def _write_readme(project: Path, options: SimulateOptions, structure: Structure) -> None:
-    given = [
-        f"{flag_of(item)} {getattr(options, item.name)}"
-        for item in fields(options)
-        if item.name not in ("o", "j") and getattr(options, item.name) != item.default
-    ]
+    flags = {item.name: flag_of(item) for item in fields(options)}
+    given = [f"{flags[name]} {value}" for name, value in changes_of(options).items() if name not in ("o", "j")]
     contents = {
         MICROGRAPHS_STAR: "the micrographs with their true CTF: import it, or give it to a job",
         f"{TRUTH_DIR}/coords_suffix_{SUFFIX}.star": "true coordinates for RELION 3.1",
@@ -321,7 +336,8 @@ def _write_readme(project: Path, options: SimulateOptions, structure: Structure)
         PARTICLES_STAR: "all particles with the defocus at their depth: give it to Extract as a refined particles file",
     }
     listing = "\n".join(f"{name:<42}{text}" for name, text in contents.items())
-    kind = "built-in shape" if options.structure in SHAPES else "from file"
+    built_in = shape_of(options.structure) or options.structure in HANDMADE
+    kind = "built in" if built_in else "from file"
     text = f"""{FIRST_LINE}
 
 A RELION project written by

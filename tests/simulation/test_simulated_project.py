@@ -16,8 +16,9 @@ import starfile
 from relion_ext_picker.errors import InputError
 from relion_ext_picker.options import SimulateOptions
 from relion_ext_picker.relion.star import read_micrographs
+from relion_ext_picker.simulation.contaminants import KINDS
 from relion_ext_picker.types import Array
-from relion_ext_picker.workflows.simulate import Truth, parse_defocus, parse_size, run, write_project
+from relion_ext_picker.workflows.simulate import Truth, parse_kinds, parse_size, run, settings_of, write_project
 
 SMALL = SimulateOptions(
     o="", structure="irregular", diameter=150.0, micrographs=2, particles=20, size="320x256", pixel_size=4.0, seed=3
@@ -91,23 +92,47 @@ def test_foreign_folders_stay_untouched(tmp_path: Path) -> None:
     assert (tmp_path / "Micrographs/mic0001.mrc").read_bytes() == b"precious"
 
 
-def test_sizes_and_ranges_are_parsed() -> None:
+def test_sizes_and_kinds_are_parsed() -> None:
     assert parse_size("1024x512") == (512, 1024)
     assert parse_size(" 300 X 300 ") == (300, 300)
-    assert parse_defocus("0.8-2.5") == (0.8, 2.5)
-    assert parse_defocus("1") == (1.0, 1.0)
+    assert parse_kinds("all") == KINDS and parse_kinds("gold, carbon") == ("carbon", "gold")
+
+
+def test_options_become_settings() -> None:
+    options = replace(
+        SMALL, thickness="300-500", defocus="0.5-1.5", astigmatism="100", bfactor="60-70", dose="20-40", frames=40,
+        used_frames=4, snr="0.01-0.1", camera="ccd", orientations="belt", orientation_spread=7.0, overlaps=0.2,
+        contaminant_kinds="gold", damage=False,
+    )  # fmt: skip
+    settings = settings_of(options)
+    assert (settings.thickness, settings.defocus, settings.astigmatism) == ((300, 500), (5e3, 15e3), (100, 100))
+    assert (settings.bfactor, settings.dose, settings.snr) == ((60, 70), (20, 40), (0.01, 0.1))
+    assert (settings.frames, settings.used_frames, settings.camera) == (40, 4, "ccd")
+    assert (settings.orientations, settings.orientation_spread, settings.overlaps) == ("belt", 7.0, 0.2)
+    assert settings.kinds == ("gold",) and not settings.damage
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"defocus": "2.5-0.8"}, r"--defocus 2\.5-0\.8: .*from 0\.05 to 10 µm"),
+        ({"thickness": "thin"}, r"--thickness thin: .*from 0 to 5000 Å"),
+        ({"dose": "0"}, r"--dose 0: .*from 0\.01 to 1000 e/Å²"),
+        ({"snr": "0-0.1"}, r"--snr 0-0\.1: a range must begin above 0, such as 0\.05-0\.1"),
+        ({"frames": 10, "used_frames": 11}, r"--used-frames 11: there are only 10 frames"),
+        ({"contaminant_kinds": "gold,carbn"}, r"--contaminant-kinds gold,carbn: .*; did you mean carbon\?"),
+        ({"contaminant_kinds": ","}, r"--contaminant-kinds ,: must be all or some of carbon, hole"),
+    ],
+)
+def test_what_cannot_be_is_named(changes: dict[str, object], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        settings_of(replace(SMALL, **changes))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("text", ["1024", "x", "10x1024", "1024x99999", "-5x200", "200x200x200", ""])
 def test_bad_sizes_are_named(text: str) -> None:
     with pytest.raises(InputError, match=r"--size .*64 to 16384 px"):
         parse_size(text)
-
-
-@pytest.mark.parametrize("text", ["", "a-b", "2.5-0.8", "-1", "0", "0.8-", "1-2-3", "1-20", "nan"])
-def test_bad_defoci_are_named(text: str) -> None:
-    with pytest.raises(InputError, match=r"--defocus .*0\.05 to 10 µm"):
-        parse_defocus(text)
 
 
 @pytest.mark.parametrize(
@@ -118,6 +143,11 @@ def test_bad_defoci_are_named(text: str) -> None:
         ({"diameter": 10.0}, "at least 4 px"),
         ({"diameter": 1500.0, "pixel_size": 2.0, "size": "2048x2048", "particles": 1}, "at most 512 are possible"),
         ({"particles": 500}, "--particles 500: at most"),
+        (
+            {"structure": "klh", "diameter": 0.0, "pixel_size": 2.0, "particles": 1},
+            "--structure klh: .* more than --size",
+        ),
+        ({"structure": "klh"}, "--diameter 150: --structure klh has a size of its own"),
     ],
 )
 def test_impossible_wishes_are_refused(changes: dict[str, object], message: str, tmp_path: Path) -> None:
@@ -130,7 +160,7 @@ def test_impossible_wishes_are_refused(changes: dict[str, object], message: str,
 def test_relion_reconstructs_the_structure_from_the_truth(tmp_path: Path) -> None:
     """Coordinates, signs, handedness and angles all have to be right for this."""
     project = tmp_path / "project"
-    options = replace(SMALL, o=str(project), micrographs=4, particles=50, size="512x512", contaminants=0.0, dose=60.0)
+    options = replace(SMALL, o=str(project), micrographs=4, particles=50, size="512x512", contaminants=0.0, dose="60")
     write_project(options)
     extract = (
         "relion_preprocess --i micrographs_ctf.star --coord_dir Truth/ --coord_suffix _truth.star --extract "

@@ -138,7 +138,7 @@ def test_no_micrographs(project: Simulated, capsys: pytest.CaptureFixture[str], 
 def test_micrographs_that_are_not_square(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: str) -> None:
     options = SimulateOptions(
         o=str(tmp_path / "p"), diameter=DIAMETER, micrographs=1, particles=40, size=size, pixel_size=4.0,
-        contaminants=0.0, thickness=200.0, seed=8,
+        contaminants=0.0, thickness="200", seed=8,
     )  # fmt: skip
     made = Simulated(tmp_path / "p", write_project(options))
     monkeypatch.chdir(made.folder)
