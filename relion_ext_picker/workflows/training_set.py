@@ -6,7 +6,7 @@ It is kept beside the model as training_set.star, so that a later job can add to
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,7 +16,6 @@ from scipy.spatial import cKDTree
 
 from relion_ext_picker.errors import InputError, StarError
 from relion_ext_picker.io.coordinates import read_coordinate_set
-from relion_ext_picker.io.mrc import shape_of
 from relion_ext_picker.options import TrainOptions
 from relion_ext_picker.relion import labels
 from relion_ext_picker.relion.tables import read_tables, write_table
@@ -113,7 +112,28 @@ def reach_of(micrograph: Micrograph, diameter: float) -> float:
     return SAME * diameter / micrograph.pixel_size
 
 
-def first_set(options: TrainOptions, micrographs: Sequence[Micrograph], number: int) -> Set:
+Shape = Callable[[Micrograph], tuple[int, int]]  # rows and columns; InputError where it cannot be read
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What coordinates are read for.
+
+    Attributes
+    ----------
+    micrographs : sequence of Micrograph
+    shape : callable
+        Rows and columns of a micrograph; raises InputError where it cannot be used, which leaves it out.
+    round : int
+        Number of the round that they are read for.
+    """
+
+    micrographs: Sequence[Micrograph]
+    shape: Shape
+    round: int
+
+
+def first_set(options: TrainOptions, reading: Reading) -> Set:
     """What there is to train on without the verified picks: --in_coords, and the set beside the model of --from.
 
     Raises
@@ -124,7 +144,7 @@ def first_set(options: TrainOptions, micrographs: Sequence[Micrograph], number: 
     found: Set = {}
     earlier = Path(options.model).parent / NAME if options.model else None
     if earlier is not None and earlier.is_file():
-        found = read_set(earlier, micrographs)
+        found = read_set(earlier, reading.micrographs)
     elif not options.in_coords:
         raise InputError(
             f"{earlier} does not exist, so it is not known what the model was trained on: give picks with --in_coords"
@@ -132,12 +152,12 @@ def first_set(options: TrainOptions, micrographs: Sequence[Micrograph], number: 
             else "no coordinates to train on: use --in_coords, or --simulated for simulated particles"
         )
     if options.in_coords:
-        picked = read_marks(options.in_coords, micrographs, True, number, PICKED)
+        picked = read_marks(options.in_coords, True, PICKED, reading)
         found = join(found, picked, options.diameter)
     return _split(found, options)
 
 
-def verified(options: TrainOptions, micrographs: Sequence[Micrograph], number: int) -> Set:
+def verified(options: TrainOptions, reading: Reading) -> Set:
     """The picks of --add-true and --add-false.
 
     Raises
@@ -146,7 +166,7 @@ def verified(options: TrainOptions, micrographs: Sequence[Micrograph], number: i
         A place is in both.
     """
     true, false = (
-        read_marks(path, micrographs, particle, number, VERIFIED) if path else {}
+        read_marks(path, particle, VERIFIED, reading) if path else {}
         for path, particle in ((options.add_true, True), (options.add_false, False))
     )
     for name in true.keys() & false.keys():
@@ -170,7 +190,7 @@ def join(first: Mapping[str, Marks], second: Mapping[str, Marks], diameter: floa
     return joined
 
 
-def read_marks(path: str, micrographs: Sequence[Micrograph], particle: bool, number: int, source: str) -> Set:
+def read_marks(path: str, particle: bool, source: str, reading: Reading) -> Set:
     """A coordinate file, folder or node as marks; micrographs that cannot be read are left out with a warning.
 
     Raises
@@ -178,20 +198,19 @@ def read_marks(path: str, micrographs: Sequence[Micrograph], particle: bool, num
     InputError
         As :func:`~relion_ext_picker.io.coordinates.read_coordinate_set`, or many places lie outside.
     """
-    coordinates = read_coordinate_set(Path(path), micrographs)
+    coordinates = read_coordinate_set(Path(path), reading.micrographs)
     found = {}
-    for micrograph in micrographs:
+    for micrograph in reading.micrographs:
         given = coordinates.get(micrograph.name)
         if given is None or not len(given.xy):
             continue
         try:
-            shape = shape_of(Path(micrograph.name))
+            shape = reading.shape(micrograph)
         except InputError as error:
             _log.warning("left out: %s", error)
             continue
-        found[micrograph.name] = marks_of(
-            micrograph, _inside(path, micrograph, given.xy, shape), particle, number, source
-        )
+        xy = _inside(path, micrograph, given.xy, shape)
+        found[micrograph.name] = marks_of(micrograph, xy, particle, reading.round, source)
     return found
 
 
@@ -234,18 +253,26 @@ def _split(found: Set, options: TrainOptions) -> Set:
     return found
 
 
-def limited(found: Set, most: int, seed: int) -> dict[str, NDArray[np.bool_]]:
-    """Which marks to train on where at most `most` particles may be used (0: all), drawn over all micrographs."""
+def limited(found: Set, most: int, seed: int) -> Set:
+    """At most `most` particles and as many random places to train on, drawn over all micrographs; 0 keeps all.
+
+    What is held out stays as it is.
+    """
+    if not most:
+        return found
     rng = np.random.default_rng(seed)
-    used = {name: np.full(len(marks), not marks.held_out) for name, marks in found.items()}
-    places = [
-        (name, int(index)) for name, marks in found.items() for index in np.flatnonzero(marks.particle & used[name])
-    ]
-    if most and len(places) > most:
+    kept = {name: np.ones(len(marks), bool) for name, marks in found.items()}
+    for particle in (True, False):
+        places = [
+            (name, int(index))
+            for name, marks in found.items()
+            if not marks.held_out
+            for index in np.flatnonzero((marks.particle == particle) & (marks.source != VERIFIED))
+        ]
         for index in rng.permutation(len(places))[most:]:
             name, place = places[index]
-            used[name][place] = False
-    return used
+            kept[name][place] = False
+    return {name: marks.only(kept[name]) for name, marks in found.items()}
 
 
 def write_set(path: Path, found: Iterable[Marks]) -> None:

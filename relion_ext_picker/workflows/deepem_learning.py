@@ -1,0 +1,194 @@
+"""Training one network of the DeepEM mode: the published recipe, or the default one."""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import torch
+from torch import nn
+
+from relion_ext_picker.errors import InputError
+from relion_ext_picker.io.weights import load_model
+from relion_ext_picker.options import TrainOptions
+from relion_ext_picker.pickers.base import Picker
+from relion_ext_picker.pickers.deepem.default import DefaultDeepEM, untrained
+from relion_ext_picker.pickers.deepem.default_network import POOL, Shape, WindowNetwork
+from relion_ext_picker.pickers.deepem.network import NAME, NETWORK, DeepEM, architecture_of
+from relion_ext_picker.pickers.deepem.presets import preset_of
+from relion_ext_picker.pickers.registry import build_picker
+from relion_ext_picker.relion.job import JobDirectory
+from relion_ext_picker.training.deepem import Point, Recipe, Watch, judged_wrongly, train_published
+from relion_ext_picker.training.deepem_default import train_default
+from relion_ext_picker.training.loop import Schedule
+from relion_ext_picker.training.windows import WindowSet
+from relion_ext_picker.types import ModelCard
+from relion_ext_picker.workflows.deepem_lesson import Lesson, WindowPicker
+from relion_ext_picker.workflows.models import load_picker
+
+SAMPLE = 256  # training windows of either kind on which the default network's loss is watched
+REPORTS = 12  # points of its learning curve
+
+_log = logging.getLogger(__name__)
+
+
+Three = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What may be varied of a network: sides of its kernels and pools, and its maps."""
+
+    kernels: Three
+    pools: Three
+    maps: Three
+
+    def __str__(self) -> str:
+        return ", ".join(f"{name} {'-'.join(map(str, getattr(self, name)))}" for name in ("kernels", "pools", "maps"))
+
+
+@dataclass(frozen=True)
+class Learnt:
+    """A trained picker, and its learning curve over epochs or steps."""
+
+    picker: WindowPicker
+    curve: list[Point]
+    unit: str
+
+
+def first_picker(options: TrainOptions, device: torch.device) -> WindowPicker:
+    """The picker that a training begins with.
+
+    The published networks begin with random weights always, the default one with --scratch or --tune; otherwise it goes
+    on from the model of --from or from the built-in one.
+
+    Raises
+    ------
+    WeightsError, InputError
+        The model cannot be read, or is of another mode, preset or box.
+    """
+    torch.manual_seed(options.seed)
+    default = options.preset == "default"
+    fresh = cast(WindowPicker, untrained(device) if default else _untrained_published(options.preset, device))
+    if options.model:
+        _check(options, fresh)
+    if not default or options.scratch or options.tune:
+        return fresh
+    return cast(WindowPicker, load_picker(options.mode, "default", options.model, device))
+
+
+def model_picker(options: TrainOptions, device: torch.device) -> WindowPicker | None:
+    """The picker of --from; None without."""
+    if not options.model:
+        return None
+    return cast(WindowPicker, load_picker(options.mode, options.preset, options.model, device))
+
+
+def _untrained_published(preset: str, device: torch.device) -> Picker:
+    """A picker of a published preset with random weights; see torch.manual_seed."""
+    chosen = preset_of(preset)
+    network = DeepEM(chosen.architecture)
+    network.reset()
+    networks = {NETWORK: {"architecture": NAME, "config": chosen.architecture.config()}}
+    card = ModelCard("deepem", preset, chosen.diameter, networks, threshold=0.5)
+    return build_picker(card, {NETWORK: network.state_dict()}, device)
+
+
+def sizes_of(card: ModelCard) -> tuple[int, Sizes]:
+    """Side of the window that a network sees, and what may be varied of it."""
+    config = card.networks[NETWORK]["config"]
+    kernels, maps = (tuple(int(value) for value in config[name]) for name in ("kernels", "maps"))
+    pools = tuple(int(value) for value in config.get("pools", (POOL, POOL, POOL)))
+    return box_of(card), Sizes(cast(Three, kernels), cast(Three, pools), cast(Three, maps))
+
+
+def resized(picker: WindowPicker, sizes: Sizes) -> WindowPicker:
+    """A picker like this one whose network has other sizes and random weights."""
+    entry = picker.card.networks[NETWORK]
+    own = {name: list(getattr(sizes, name)) for name in ("kernels", "pools", "maps") if name in entry["config"]}
+    config = {**entry["config"], **own}
+    if isinstance(picker, DefaultDeepEM):
+        network: nn.Module = WindowNetwork(Shape.of_config(config))
+    else:
+        network = DeepEM(architecture_of(config))
+        network.reset()
+    card = replace(picker.card, networks={NETWORK: {**entry, "config": config}})
+    return cast(WindowPicker, build_picker(card, {NETWORK: network.state_dict()}, picker.device))
+
+
+def _check(options: TrainOptions, fresh: WindowPicker) -> None:
+    """Refuse a model to go on from that is of another mode, preset or box."""
+    path = Path(options.model)
+    card, _ = load_model(path, options.mode)
+    if card.preset != options.preset:
+        raise InputError(
+            f"{path}: a model of preset {card.preset}, which cannot be gone on from with --preset {options.preset}: "
+            f"use --preset {card.preset} or leave out --from"
+        )
+    boxes = [box_of(each) for each in (card, fresh.card)]
+    if boxes[0] != boxes[1]:
+        raise InputError(
+            f"{path}: its network sees boxes of {boxes[0]} px, those of preset {options.preset} are of {boxes[1]} px: "
+            "train another without --from"
+        )
+
+
+def box_of(card: ModelCard) -> int:
+    """Side of the window that the network of a DeepEM model sees, px; 0 where its card does not say."""
+    config = card.networks.get("net", {}).get("config", {})
+    return int(config.get("box", config.get("window", 0)))
+
+
+def learn(job: JobDirectory, picker: WindowPicker, lesson: Lesson, options: TrainOptions) -> Learnt:
+    """Train the network of a picker; a copy is returned.
+
+    The published networks are trained as they are, the default one goes on from what it knows.
+    """
+    if not len(lesson.windows.positives):
+        raise InputError("there are no particles to train on: give more picks")
+    if isinstance(picker, DefaultDeepEM):
+        return _learn_default(job, picker, lesson, options)
+    return _learn_published(job, picker, lesson, options)
+
+
+def _learn_published(job: JobDirectory, picker: WindowPicker, lesson: Lesson, options: TrainOptions) -> Learnt:
+    recipe = Recipe(options.epochs, options.batch, options.learning_rate)
+    start = time.perf_counter()
+
+    def tell(point: Point) -> None:
+        pace = (time.perf_counter() - start) / point.at
+        _log.info("epoch %d/%d: %s, %.1f s per epoch", point.at, recipe.epochs, _told(point), pace)
+
+    network = picker.network().to(picker.device)
+    watch = Watch(tell, job.check_abort)
+    curve = train_published(network, lesson.windows, lesson.held, recipe, options.seed, watch)
+    return Learnt(picker.with_network(network.state_dict()), curve, "epoch")
+
+
+def _learn_default(job: JobDirectory, picker: DefaultDeepEM, lesson: Lesson, options: TrainOptions) -> Learnt:
+    schedule = Schedule(options.steps, options.learning_rate, report=max(1, options.steps // REPORTS))
+    sample = _sample(lesson.windows, options.seed)
+    curve: list[Point] = []
+
+    def tell(line: str, network: nn.Module) -> None:
+        at = min(options.steps, (len(curve) + 1) * schedule.report)
+        loss, _ = judged_wrongly(network, sample)
+        curve.append(Point(at, loss, *judged_wrongly(network, lesson.held)))
+        _log.info("%s; %s", line, _told(curve[-1]))
+
+    trained = train_default(picker, lesson.labelled, schedule, tell, seed=options.seed)
+    return Learnt(cast(WindowPicker, trained), curve, "step")
+
+
+def _sample(windows: WindowSet, seed: int) -> WindowSet:
+    rng = np.random.default_rng(seed)
+    parts = (part[np.sort(rng.permutation(len(part))[:SAMPLE])] for part in (windows.positives, windows.negatives))
+    return WindowSet(*parts)
+
+
+def _told(point: Point) -> str:
+    return f"loss {point.loss:.4f}, held out {point.held_loss:.4f}, error {point.held_error:.1%}"

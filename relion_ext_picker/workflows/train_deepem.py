@@ -1,0 +1,223 @@
+"""``train --mode deepem``: from picks to a model, in one round or several (Fig. 2 of the paper).
+
+A round trains, tests on held-out micrographs and, where verified picks are at hand, adds to the training set for the
+next. The published networks are trained from random weights in every round, the default one goes on from what it knows.
+"""
+
+from __future__ import annotations
+
+import logging
+import platform
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+
+import torch
+
+from relion_ext_picker import __version__
+from relion_ext_picker.errors import InputError
+from relion_ext_picker.io.weights import save_model
+from relion_ext_picker.options import TrainOptions
+from relion_ext_picker.relion.job import JobDirectory
+from relion_ext_picker.types import ModelCard
+from relion_ext_picker.workflows.deepem_learning import (
+    Learnt,
+    Sizes,
+    first_picker,
+    learn,
+    model_picker,
+    resized,
+    sizes_of,
+)
+from relion_ext_picker.workflows.deepem_lesson import (
+    Exam,
+    Frames,
+    Lesson,
+    WindowPicker,
+    draw_negatives,
+    examine,
+    make_lesson,
+    sorted_by_verdict,
+)
+from relion_ext_picker.workflows.deepem_records import (
+    ROUNDS,
+    SCORES,
+    Round,
+    read_rounds,
+    round_of,
+    training_json,
+    write_report,
+    write_rounds,
+    write_scores,
+)
+from relion_ext_picker.workflows.deepem_tuning import NAME as TUNE
+from relion_ext_picker.workflows.deepem_tuning import tune, write_trials
+from relion_ext_picker.workflows.models import choose_device
+from relion_ext_picker.workflows.sources import find_micrographs
+from relion_ext_picker.workflows.training_set import NAME as TRAINING_SET
+from relion_ext_picker.workflows.training_set import Reading, Set, first_set, join, limited, verified, write_set
+
+MODEL = "model.safetensors"
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a round ends with."""
+
+    lesson: Lesson
+    learnt: Learnt
+    exam: Exam
+
+
+def train_deepem(job: JobDirectory, options: TrainOptions) -> None:
+    """Train and write the model, its training set, scores and report into the job directory.
+
+    Parameters
+    ----------
+    job : JobDirectory
+    options : TrainOptions
+        With the numbers of the recipe filled in.
+
+    Raises
+    ------
+    InputError, StarError, WeightsError
+        Too few picks, picks outside of the micrographs or all on one, a model of another mode, preset or box, or an
+        input that cannot be read.
+    """
+    device = choose_device(options.gpu, options.j)
+    _check(options)
+    rounds = read_rounds(options.model)
+    start = first_picker(options, device)
+    # Micrographs that are made smaller fit into memory; those as stored are read again when they are needed.
+    frames = Frames(start, options, keep=options.preset in ("default", "paper"))
+    micrographs = find_micrographs(options.in_mics, options.mics, options.pixel_size)
+    reading = Reading(micrographs, lambda micrograph: frames(micrograph).shape, len(rounds) + 1)
+    found = draw_negatives(first_set(options, reading), frames, options.seed)
+    found = limited(found, options.max_positives, options.seed)
+    waiting = _to_train_on(verified(options, reading), found)
+    result, rounds, found = _rounds(job, start, frames, (found, waiting), rounds, options)
+    _write(job, options, found, rounds, result)
+
+
+def _check(options: TrainOptions) -> None:
+    if options.diameter <= 0:
+        raise InputError("--diameter is required with --in_coords: the particle diameter in Å")
+    if options.rounds > 1 and not (options.add_true or options.add_false):
+        raise InputError(
+            f"--rounds {options.rounds}: further rounds need picks that were verified: give --add-true or --add-false"
+        )
+
+
+def _to_train_on(given: Set, found: Set) -> Set:
+    """Verified picks without those on held-out micrographs."""
+    kept = {name: marks for name, marks in given.items() if name not in found or not found[name].held_out}
+    lost = sum(len(marks) for marks in given.values()) - sum(len(marks) for marks in kept.values())
+    if lost:
+        _log.info("%d verified picks are on held-out micrographs and are not trained on", lost)
+    return kept
+
+
+def _rounds(
+    job: JobDirectory, start: WindowPicker, frames: Frames, sets: tuple[Set, Set], rounds: list[Round],
+    options: TrainOptions,
+) -> tuple[Result, list[Round], Set]:  # fmt: skip
+    """Train until the error is small enough, nothing is left to add, or the limit; rounds of earlier jobs stay."""
+    found, waiting = sets
+    current = model_picker(options, start.device)
+    best: Sizes | None = None
+    for index in range(options.rounds):
+        if options.rounds == 1:
+            found, waiting = join(found, waiting, options.diameter), {}
+        elif current is not None:
+            wrong, waiting = sorted_by_verdict(current, frames, waiting)
+            count = sum(len(marks) for marks in wrong.values())
+            _log.info("%d verified picks are judged wrongly and are added", count)
+            if not wrong and index:
+                break
+            found = join(found, wrong, options.diameter)
+        found = draw_negatives(found, frames, options.seed + len(rounds) + 1)
+        lesson = make_lesson(found, start, frames)
+        _tell_lesson(lesson)
+        if options.tune and index == 0:
+            learnt, exam, best = _tuned(job, start, lesson, frames, options)
+        else:
+            fresh = start if best is None else resized(start, best)
+            goes_on = options.preset == "default" and (index or not options.scratch)
+            begin = current if goes_on and current is not None else fresh
+            learnt = learn(job, begin, lesson, options)
+            exam = examine(learnt.picker, found, frames, options)
+        current = learnt.picker
+        rounds = [*rounds, round_of(len(rounds) + 1, lesson, learnt, exam)]
+        _tell_round(rounds[-1])
+        if rounds[-1].error <= options.until_error:
+            break
+    else:
+        _log.info(
+            "the error is above --until-error %g: picks of this model that were verified, given with --from %s%s and "
+            "--add-true and --add-false, would improve it", options.until_error, job.prefix, MODEL,
+        )  # fmt: skip
+    return Result(lesson, learnt, exam), rounds, found
+
+
+def _tuned(
+    job: JobDirectory, start: WindowPicker, lesson: Lesson, frames: Frames, options: TrainOptions
+) -> tuple[Learnt, Exam, Sizes]:
+    """The best of the networks of several sizes."""
+
+    def attempt(sizes: Sizes) -> tuple[Learnt, Exam]:
+        learnt = learn(job, resized(start, sizes), lesson, options)
+        return learnt, examine(learnt.picker, lesson.marks, frames, options)
+
+    box, own = sizes_of(start.card)
+    trials = tune(box, own, pools=options.preset != "default", attempt=attempt)
+    job.write(TUNE, lambda path: write_trials(path, trials))
+    best = max(trials, key=lambda trial: trial.score)
+    _log.info("the best of %d networks: %s", len(trials), best.sizes)
+    return best.learnt, best.exam, best.sizes
+
+
+def _tell_lesson(lesson: Lesson) -> None:
+    held = sum(marks.held_out for marks in lesson.marks.values())
+    _log.info(
+        "training on %d particles and %d other windows of %d micrographs, testing on %d micrographs",
+        len(lesson.windows.positives), len(lesson.windows.negatives), len(lesson.marks) - held, held,
+    )  # fmt: skip
+
+
+def _tell_round(row: Round) -> None:
+    _log.info(
+        "round %d, held out: error %.1f %%, average precision %.3f; "
+        "at the threshold %.3f: precision %.3f, recall %.3f, F1 %.3f, F2 %.3f",
+        row.round, 100 * row.error, row.average_precision, row.threshold, row.precision, row.recall, row.f1, row.f2,
+    )  # fmt: skip
+
+
+def _write(job: JobDirectory, options: TrainOptions, found: Set, rounds: Sequence[Round], result: Result) -> None:
+    row = rounds[-1]
+    picker = result.learnt.picker
+    card = replace(picker.card, threshold=row.threshold, provenance=_provenance(options, picker.card, row, result))
+    job.write(MODEL, lambda path: save_model(path, card, picker.state()))
+    job.write(TRAINING_SET, lambda path: write_set(path, found.values()))
+    job.write(ROUNDS, lambda path: write_rounds(path, rounds))
+    job.write(SCORES, lambda path: write_scores(path, row, result.learnt.curve, result.exam))
+    job.write("training.json", lambda path: path.write_text(training_json(card, rounds), encoding="utf-8"))
+    write_report(job, options, rounds, result.lesson, (result.learnt, result.exam))
+    job.declare(MODEL, "model")
+    _log.info("model: %s%s, threshold %.3f", job.prefix, MODEL, card.threshold)
+
+
+def _provenance(options: TrainOptions, card: ModelCard, row: Round, result: Result) -> dict[str, object]:
+    marks = result.lesson.marks.values()
+    recipe: dict[str, object] = {"seed": options.seed, "batch": options.batch, "learning_rate": options.learning_rate}
+    recipe |= {"epochs": options.epochs} if result.learnt.unit == "epoch" else {"steps": options.steps}
+    return {
+        **card.provenance,
+        "data": f"{options.in_coords or options.model}, {row.positives} particles, {options.diameter:g} Å",
+        "diameter": options.diameter,
+        "training_micrographs": [item.micrograph.name for item in marks if not item.held_out],
+        "validation_micrographs": [item.micrograph.name for item in marks if item.held_out],
+        "recipe": recipe,
+        "validation": {name: round(float(value), 4) for name, value in asdict(row).items()},
+        "versions": {"relion_ext_picker": __version__, "torch": torch.__version__, "python": platform.python_version()},
+    }
