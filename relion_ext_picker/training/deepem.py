@@ -63,7 +63,20 @@ class Point:
     held_error: float
 
 
-Tell = Callable[[Point], None]
+@dataclass(frozen=True)
+class Watch:
+    """Who is told how the training gets on; either may raise, to stop it.
+
+    Attributes
+    ----------
+    point : callable
+        Called with the newest point of the learning curve.
+    step : callable
+        Called before every step.
+    """
+
+    point: Callable[[Point], None]
+    step: Callable[[], None]
 
 
 def logits_of(network: nn.Module, windows: Tensor) -> Tensor:
@@ -73,7 +86,7 @@ def logits_of(network: nn.Module, windows: Tensor) -> Tensor:
 
 
 def train_published(
-    network: nn.Module, windows: WindowSet, held: WindowSet, recipe: Recipe, seed: int, tell: Tell
+    network: nn.Module, windows: WindowSet, held: WindowSet, recipe: Recipe, seed: int, watch: Watch
 ) -> list[Point]:
     """Train the published network as its authors did.
 
@@ -86,8 +99,8 @@ def train_published(
     recipe : Recipe
     seed : int
         Of the order of the windows.
-    tell : callable
-        Called with the curve's newest point after every pass; it may raise, to stop the training.
+    watch : Watch
+        Told of every pass.
 
     Returns
     -------
@@ -113,6 +126,7 @@ def train_published(
         total = 0.0
         batches = _batches(len(values), recipe.batch, rng)
         for which, turns in batches:
+            watch.step()
             seen = _turned(values[which], turns).to(device)
             target = torch.from_numpy(labels[which]).to(device)
             loss = half_squared_error(torch.sigmoid(logits_of(network, seen)), target)
@@ -121,7 +135,7 @@ def train_published(
             optimiser.step()
             total += float(loss.detach())
         curve.append(Point(epoch, total / len(batches), *judged_wrongly(network, held)))
-        tell(curve[-1])
+        watch.point(curve[-1])
     network.eval()
     return curve
 

@@ -23,7 +23,7 @@ from relion_ext_picker.workflows.deepem_lesson import Exam, Lesson
 
 ROUNDS = "rounds.star"
 SCORES = "scores.star"
-SHOWN = 60  # windows of either kind handed to the report
+SHOWN = 42  # windows of either kind in the report: what has room on its page
 
 
 @dataclass(frozen=True)

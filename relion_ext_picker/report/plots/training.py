@@ -115,8 +115,8 @@ def windows_page(particles: Array, others: Array, footer: str) -> Figure:
     figure = page("What it learnt from", footer)
     side = (1 - 2 * MARGIN) / COLUMNS
     tall = side * PAGE[0] / PAGE[1]
-    for top, name, windows in ((0.86, "Particles", particles), (0.44, "Other windows", others)):
-        heading(figure, top, f"{name} ({min(len(windows), COLUMNS * ROWS):,} of {len(windows):,})")
+    for top, name, windows in ((0.86, "Particles, a sample", particles), (0.44, "Other windows, a sample", others)):
+        heading(figure, top, name)
         for index, window in enumerate(windows[: COLUMNS * ROWS]):
             row, column = divmod(index, COLUMNS)
             place = (MARGIN + column * side, top - 0.025 - (row + 1) * tall, 0.94 * side, 0.94 * tall)
