@@ -80,8 +80,8 @@ def _functional_unit(radius: float, azimuth: float, z: float, slant: float) -> l
     outer, inner = (tuple((centre + step * outward).tolist()) for step in (9.0, -17.0))
     direction = tuple(rods.tolist())
     return [
-        Domain(31000, outer, (13.5, 16.5, 33.0), direction, tuple(outward.tolist())),
-        Domain(19000, inner, (9.0, 17.0, 31.0), direction, tuple(outward.tolist()), "sheets"),
+        Domain(31000, outer, (12.0, 20.5, 30.0), direction, tuple(outward.tolist())),
+        Domain(19000, inner, (8.5, 18.5, 29.0), direction, tuple(outward.tolist()), "sheets"),
     ]
 
 
