@@ -13,7 +13,7 @@ from relion_ext_picker.simulation.damage import damage_envelope, ice_spectrum
 from relion_ext_picker.simulation.lens import Lens, Spectrum
 from relion_ext_picker.simulation.optics import interaction_constant
 from relion_ext_picker.simulation.settings import MicrographSettings
-from relion_ext_picker.simulation.snr import Budget
+from relion_ext_picker.simulation.snr import FIRST_DOSE, Budget
 from relion_ext_picker.types import Array
 
 DARKEST = 0.02  # of the beam: less the linear image of a strong object may not show
@@ -54,7 +54,8 @@ class Exposure:
         ice = before * np.sqrt(ice_spectrum(lens.frequency, dose)) / np.float32(pixel_size)
         parts = [(self.signal, before * self._particle(dose)), (self.noise, ice)]
         if self.dirt is not None:
-            parts.append((self.dirt, before * np.exp(np.float32(-0.25 * GRAIN_B) * np.square(lens.frequency))))
+            solid = before * np.exp(np.float32(-0.25 * GRAIN_B) * np.square(lens.frequency))
+            parts.append((self.dirt, solid))
         image = lens.image(parts)
         image += 1
         np.maximum(image, np.float32(DARKEST), out=image)
@@ -69,6 +70,8 @@ class Exposure:
         passed = beam * self.transmitted[self.seen]
         signal = passed * self._signal(dose)
         noise = image[self.seen] - passed - signal
+        if self.dirt is not None:  # its fringes, which reach into the discs, are no noise
+            noise -= passed * lens.image([(self.dirt, solid * self._spread)])[self.seen]
         return image, float(signal.var(dtype=np.float64) / noise.var(dtype=np.float64))
 
     def signal_variance(self, dose: float) -> float:
@@ -81,12 +84,13 @@ class Exposure:
         passed, thickness = self.transmitted[self.seen].astype(np.float64), ice[self.seen].astype(np.float64)
         contrast = np.square(self._contrast * self._scatter * self._spread)
         electrons = float(np.dot(lens.white_variance(), np.square(self._spread)))
+        arriving = float((passed * (1 + self._signal(FIRST_DOSE))).mean())  # the particles are dark
         return Budget(
             lens.frequency,
             self._particle,
             lens.variance(self.signal) * contrast,
             lens.transfer_variance() * contrast * np.float32((passed**2 * thickness).mean() / pixel_size**2),
-            float(passed.mean()) * electrons / (self._camera.counted * pixel_size**2),
+            arriving * electrons / (self._camera.counted * pixel_size**2),
             float(thickness.mean()),
         )
 

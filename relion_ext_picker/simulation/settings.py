@@ -52,7 +52,7 @@ class MicrographSettings:
         How many of the first frames make up the micrograph; 0: all of them.
     snr : (float, float)
         Signal-to-noise ratio that the micrograph shall have, see :mod:`~.snr`; the recorded dose is chosen
-        accordingly. (0, 0): the one that `dose` gives.
+        accordingly. (0, 0): the one that `dose` gives, as always where there is no particle.
     camera : str
         One of :data:`~.camera.CAMERAS`.
     damage : bool

@@ -17,8 +17,9 @@ from relion_ext_picker.simulation.damage import ice_spectrum
 from relion_ext_picker.types import Array
 
 DOSES = np.geomspace(1e-3, 1e4, 701)  # e/Å²: where a solution is looked for
+FIRST_DOSE = 30.0  # e/Å²: where the search begins
 CLOSE = 0.01  # relative change of the dose at which the search ends
-ROUNDS = 6
+ROUNDS = 12
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ def solve_dose(wanted: float, budget: Budget, in_discs: Callable[[float], float]
     budget : Budget
     in_discs : callable
         Variance of the signal within the discs at a dose, relative to the square of the mean. It is called few times:
-        between the calls it is taken to be proportional to the variance over the whole field.
+        its ratio to the variance over the whole field is interpolated between the doses tried.
 
     Raises
     ------
@@ -76,26 +77,30 @@ def solve_dose(wanted: float, budget: Budget, in_discs: Callable[[float], float]
     """
     noise = np.array([budget.noise_variance(dose) for dose in DOSES])
     field = np.array([budget.signal_variance(dose) for dose in DOSES])
-    dose = 30.0
+    gains: dict[float, float] = {}  # from the variance over the field to that in the discs, at the doses tried
+    guess = FIRST_DOSE
     for _ in range(ROUNDS):
-        gain = in_discs(dose) / budget.signal_variance(dose)
-        better = _first_crossing(gain * field / noise, wanted, budget.thickness)
-        change, dose = better / dose - 1, better
-        if abs(change) < CLOSE:
-            break
-    return dose
-
-
-def _first_crossing(ratio: NDArray[np.float64], wanted: float, thickness: float) -> float:
-    reached = np.flatnonzero(ratio >= wanted)
-    if not len(reached):
+        gains[guess] = in_discs(guess) / budget.signal_variance(guess)
+        tried = np.array(sorted(gains))
+        ratio = np.interp(np.log(DOSES), np.log(tried), [gains[dose] for dose in tried]) * field / noise
         best = int(ratio.argmax())
-        raise InputError(
-            f"a signal-to-noise ratio of {wanted:g} cannot be reached: the noise of {thickness:.0f} Å of ice alone "
-            f"limits it to {ratio[best]:.2g} (at {DOSES[best]:.3g} e/Å²); ask for less, make the ice thinner, raise "
-            "the defocus or take a larger structure"
-        )
-    first = int(reached[0])
+        crossing = _first_crossing(ratio, wanted) if ratio[best] >= wanted else float(DOSES[best])
+        nearest = float(tried[np.abs(np.log(tried / crossing)).argmin()])
+        if abs(crossing / nearest - 1) < CLOSE:
+            if ratio[best] < wanted:
+                break
+            return nearest
+        guess = crossing
+    raise InputError(
+        f"a signal-to-noise ratio of {wanted:g} cannot be reached by any dose: the noise of {budget.thickness:.0f} Å "
+        f"of ice limits it to {ratio[best]:.2g} (at {DOSES[best]:.0f} e/Å²); ask for less, make the ice thinner, raise "
+        "the defocus or take a larger structure"
+    )
+
+
+def _first_crossing(ratio: NDArray[np.float64], wanted: float) -> float:
+    """Dose at which the ratio, given for DOSES, first becomes `wanted`."""
+    first = int(np.flatnonzero(ratio >= wanted)[0])
     if first == 0:
         raise InputError(
             f"a signal-to-noise ratio of {wanted:g} is too low: {DOSES[0]:g} e/Å² already give {ratio[0]:.2g}; ask for "
