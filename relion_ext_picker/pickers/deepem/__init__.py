@@ -1,0 +1,1 @@
+"""DeepEM: one network that judges windows, trained on picks (Zhu et al. 2017)."""

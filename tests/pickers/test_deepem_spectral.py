@@ -1,0 +1,65 @@
+"""Convolution by small matrices against the plain one."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from relion_ext_picker.pickers.deepem.presets import PRESETS
+from relion_ext_picker.pickers.deepem.spectral import SpectralConvolution, Workspace
+
+CPU = torch.device("cpu")
+LAYERS = sorted(
+    {
+        (maps[layer - 1], maps[layer], preset.architecture.pooled[layer - 1], preset.architecture.kernels[layer])
+        for preset in PRESETS.values()
+        for maps in [preset.architecture.maps]
+        for layer in (1, 2)
+    }
+)
+
+
+def plain(maps: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+    return torch.conv2d(maps.permute(3, 0, 1, 2), weight, bias).permute(1, 2, 3, 0)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "outputs", "side", "kernel"),
+    [*LAYERS, (2, 3, 9, 9), (1, 1, 8, 8), (2, 2, 10, 1), (3, 2, 7, 6), (1, 2, 1, 1), (1, 2, 2, 1), (2, 1, 3, 2)],
+)
+def test_equals_the_direct_convolution(inputs: int, outputs: int, side: int, kernel: int) -> None:
+    draw = torch.Generator().manual_seed(side)
+    weight = torch.randn(outputs, inputs, kernel, kernel, generator=draw, dtype=torch.float64)
+    bias = torch.randn(outputs, generator=draw, dtype=torch.float64)
+    maps = torch.rand(inputs, side, side, 3, generator=draw, dtype=torch.float64)
+    layer, space = SpectralConvolution(weight, bias, side), Workspace(CPU)
+    space.take("maps", inputs, layer.period, layer.period, 5).fill_(float("nan"))  # what was there before is no matter
+    room = layer.frame(space, "maps", 3)
+    room[:, :side, :side] = maps.float()
+    expected = plain(maps, weight, bias)
+    assert layer(room, space).shape == expected.shape
+    error = (layer(room, space) - expected).abs().max()
+    assert error < 2e-6 * float(expected.abs().max()) * kernel
+
+
+def test_windows_do_not_touch_each_other() -> None:
+    weight, bias = torch.randn(2, 1, 4, 4), torch.zeros(2)
+    layer, space = SpectralConvolution(weight, bias, 12), Workspace(CPU)
+    maps = torch.rand(1, 12, 12, 3)
+    before = layer(maps, space).clone()
+    maps[..., 1] = 1e6
+    after = layer(maps, space)
+    torch.testing.assert_close(after[..., [0, 2]], before[..., [0, 2]], rtol=0, atol=0)
+
+
+def test_work_is_less_than_that_of_the_direct_convolution() -> None:
+    architecture = PRESETS["klh"].architecture
+    layer = SpectralConvolution(torch.zeros(12, 6, 21, 21), torch.zeros(12), architecture.pooled[0])
+    assert layer.multiplications < 6 * 12 * 21**2 * 54**2 / 10
+
+
+def test_workspace_gives_the_same_memory_again() -> None:
+    space = Workspace(CPU)
+    first = space.take("a", 4, 5)
+    assert space.take("a", 2, 3).data_ptr() == first.data_ptr() != space.take("b", 2, 3).data_ptr()
+    assert space.take("a", 100).shape == (100,)
