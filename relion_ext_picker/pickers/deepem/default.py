@@ -1,0 +1,199 @@
+"""The default preset of the DeepEM mode: its network, everywhere at once."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from relion_ext_picker.errors import InputError, WeightsError
+from relion_ext_picker.image.fourier import rescale
+from relion_ext_picker.image.normalise import standardise, standardise_locally
+from relion_ext_picker.image.peaks import local_maxima
+from relion_ext_picker.image.tiles import tiles
+from relion_ext_picker.pickers.base import Examples, Progress
+from relion_ext_picker.pickers.deepem.default_network import STRIDE, Shape, WindowNetwork
+from relion_ext_picker.pickers.inference import Inference
+from relion_ext_picker.types import Array, ModelCard, ScoreMap
+
+REFERENCE_DIAMETER = 32.0  # px; the window of 64 px shows the particle and what is around it
+HIGHPASS = 1.5  # background is what varies over more than this many diameters
+CORE = 1024  # side of a tile, px of the prepared image
+FLOOR = 0.002  # candidates below this are never particles and would only cost time
+SLOPE, INTERCEPT = "slope", "intercept"  # names of the card's constants that turn log odds into a probability
+NETWORK = "net"
+ONE_NETWORK = (
+    "the DeepEM mode has no second network to retrain while picking: train on the picks instead, with "
+    "relion_ext_picker train --mode deepem --from MODEL"
+)
+
+
+class DefaultDeepEM:
+    """One network on one device.
+
+    Parameters
+    ----------
+    card : ModelCard
+    networks : mapping
+        State dictionary of "net".
+    device : torch.device
+    views : int
+        Rotations of the micrograph that the network sees and averages, 1 to 4.
+
+    Raises
+    ------
+    WeightsError
+        When the tensors do not fit the architecture that the card names.
+    """
+
+    def __init__(
+        self, card: ModelCard, networks: Mapping[str, Mapping[str, Tensor]], device: torch.device, views: int = 4
+    ) -> None:
+        self.card, self.device = card, device
+        self.turns = {1: (0,), 2: (0, 1)}.get(views, (0, 1, 2, 3))
+        self._network = _load(card, networks, device)
+        self._quick = Inference(self._network)
+        self.shape = Shape.of_config(card.networks[NETWORK]["config"])
+
+    def prepare(self, image: Array, pixel_size: float, diameter: float, *, bright: bool = False) -> ScoreMap:
+        """See :class:`~relion_ext_picker.pickers.base.Picker`.
+
+        Raises
+        ------
+        InputError
+            When the particle is larger than the micrograph.
+        """
+        reference = self.card.reference_diameter
+        side = diameter / pixel_size
+        if side > min(image.shape):
+            raise InputError(
+                f"the particle diameter of {diameter:g} Å is {side:.0f} px at {pixel_size:g} Å/px, more than the "
+                f"micrograph of {image.shape[1]} x {image.shape[0]} px: check --diameter and the pixel size"
+            )
+        frame = rescale(image, reference / side, HIGHPASS * reference, STRIDE)
+        return self.normalised(replace(frame, values=-frame.values if bright else frame.values))
+
+    def normalised(self, frame: ScoreMap) -> ScoreMap:
+        """A rescaled image as the network sees it, with the mean and spread of every place's surroundings taken out."""
+        return replace(frame, values=standardise_locally(standardise(frame.values), self.shape.window))
+
+    @torch.inference_mode()
+    def propose(self, frame: ScoreMap) -> ScoreMap:
+        """See :class:`~relion_ext_picker.pickers.base.Picker`; one sample per step x step px of the frame.
+
+        Windows may reach beyond the edge of the image, where they are 0, so that particles cut by it are found.
+        """
+        step = self.shape.step
+        shape = (frame.values.shape[0], frame.values.shape[1])
+        beyond = self.shape.window - step
+        image = torch.from_numpy(np.pad(frame.values, margins(shape, self.shape)))
+        score = torch.zeros(-(-shape[0] // step), -(-shape[1] // step))
+        for _, _, (rows, cols) in tiles((score.shape[0] * step, score.shape[1] * step), CORE, 0):
+            tile = image[rows.start : rows.stop + beyond, cols.start : cols.stop + beyond].to(self.device)
+            total: Tensor | None = None
+            for turn in self.turns:
+                seen = torch.rot90(tile, turn)[None, None].contiguous(memory_format=torch.channels_last)
+                answer = torch.rot90(torch.sigmoid(self._quick(seen, step))[0], -turn)
+                total = answer if total is None else total + answer
+            assert total is not None
+            place = slice(rows.start // step, rows.stop // step), slice(cols.start // step, cols.stop // step)
+            score[place] = (total / len(self.turns)).cpu()
+        return ScoreMap(self._calibrated(score).numpy(), frame.grid.coarser(step))
+
+    def _calibrated(self, score: Tensor) -> Tensor:
+        constants = self.card.calibration
+        if SLOPE not in constants:
+            return score
+        return torch.sigmoid(constants[SLOPE] * torch.logit(score, eps=1e-7) + constants[INTERCEPT])
+
+    def peaks(
+        self, score_map: ScoreMap, distance: float, floor: float
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64], Array]:
+        """See :class:`~relion_ext_picker.pickers.base.Picker`."""
+        scale = 0.5 * (score_map.grid.scale[0] + score_map.grid.scale[1])
+        return local_maxima(score_map.values, distance / scale, max(floor, FLOOR))
+
+    def cut(self, frame: ScoreMap, xy: Array) -> Array:
+        """Windows of a prepared image as the network sees them, 0 beyond its edge.
+
+        Parameters
+        ----------
+        frame : ScoreMap
+        xy : ndarray, shape (n, 2)
+            Centres, micrograph coordinates; the window's is the nearest that a whole pixel allows.
+
+        Returns
+        -------
+        ndarray, shape (n, window, window), float32
+        """
+        rows, cols = frame.grid.from_original(xy)
+        side = self.shape.window
+        padded = np.pad(frame.values, side // 2)
+        last = padded.shape[0] - side, padded.shape[1] - side
+        # The middle of a window of even side lies between two pixels.
+        top = np.clip(np.floor(rows + 1), 0, last[0]).astype(np.int64)
+        left = np.clip(np.floor(cols + 1), 0, last[1]).astype(np.int64)
+        view = np.lib.stride_tricks.sliding_window_view(padded, (side, side))
+        return np.ascontiguousarray(view[top, left], np.float32)
+
+    def verify(self, frame: ScoreMap, xy: Array, score: Array) -> Array | None:
+        """None: there is no second network."""
+        return None
+
+    def examples(self, frame: ScoreMap, xy: Array, score: Array) -> Examples:
+        """Not of this mode: raises InputError."""
+        raise InputError(ONE_NETWORK)
+
+    def retrained(self, examples: Sequence[Examples], seed: int, progress: Progress) -> DefaultDeepEM:
+        """Not of this mode: raises InputError."""
+        raise InputError(ONE_NETWORK)
+
+    def network(self) -> WindowNetwork:
+        """A copy of the network to train: windows (b, 1, window, window) -> logits (b,)."""
+        return copy.deepcopy(self._network)
+
+    def with_network(self, state: Mapping[str, Tensor]) -> DefaultDeepEM:
+        """A picker like this one with other weights."""
+        return DefaultDeepEM(self.card, {NETWORK: state}, self.device, len(self.turns))
+
+    def state(self) -> dict[str, dict[str, Tensor]]:
+        """State dictionary of the network, for a model file; kernels are rounded to 16 bits."""
+        tensors = self._network.state_dict().items()
+        return {NETWORK: {key: (value.half() if value.ndim > 1 else value).cpu() for key, value in tensors}}
+
+
+def untrained(device: torch.device, shape: Shape | None = None, views: int = 4) -> DefaultDeepEM:
+    """A picker with random weights; see torch.manual_seed."""
+    shape = shape or Shape()
+    networks = {NETWORK: {"architecture": "window", "config": shape.config()}}
+    card = ModelCard("deepem", "default", REFERENCE_DIAMETER, networks, threshold=0.5)
+    return DefaultDeepEM(card, {NETWORK: WindowNetwork(shape).state_dict()}, device, views)
+
+
+def margins(shape: tuple[int, int], sizes: Shape) -> tuple[tuple[int, int], tuple[int, int]]:
+    """What is added around an image of `shape`, so that each step x step px of it are the middle of one window."""
+    before = (sizes.window - sizes.step) // 2
+    after = sizes.window - sizes.step - before
+    rows, cols = (-side % sizes.step for side in shape)
+    return (before, after + rows), (before, after + cols)
+
+
+def _load(card: ModelCard, networks: Mapping[str, Mapping[str, Tensor]], device: torch.device) -> WindowNetwork:
+    try:
+        config: dict[str, Any] = card.networks[NETWORK]["config"]
+        network = WindowNetwork(Shape.of_config(config))
+        tensors = networks[NETWORK].items()
+        network.load_state_dict(
+            {key: value.float() if value.is_floating_point() else value for key, value in tensors}
+        )  # fmt: skip
+    except (KeyError, TypeError, RuntimeError) as error:
+        raise WeightsError(
+            f"the network of this model does not fit its card: {str(error).splitlines()[-1].strip()}"
+        ) from error
+    return network.eval().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
