@@ -75,6 +75,16 @@ class Lens:
 
         in_blocks(work, len(total), self._workers)
 
+    def project(self, image: Array) -> Spectrum:
+        """Spectrum of a projection in the middle of the ice times the contrast transfer."""
+        spectrum = self.transform(image)
+
+        def work(rows: slice) -> None:
+            spectrum[rows] *= self._transfer(rows, 0.0)
+
+        in_blocks(work, len(spectrum), self._workers)
+        return spectrum
+
     def image(self, parts: Sequence[tuple[Spectrum, Array]]) -> Array:
         """Image of a sum of spectra, each times its envelope, a table over :attr:`frequency`."""
         total = self.empty()

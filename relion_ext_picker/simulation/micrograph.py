@@ -138,13 +138,14 @@ def simulate_micrograph(
         settings,
         bfactor,
         signal=_signal(lens, bodies, depths, projector, workers),
-        noise=_matter(lens, white_noise(frame.shape, rng, workers) * np.sqrt(ice)),
+        noise=_noise(lens, ice, rng, workers),
         dirt=_dirt(lens, around, settings.pixel_size, rng, workers) if dirt.nuisances else None,
         transmitted=_transmitted(ice, around if dirt.nuisances else None),
         seen=_seen(frame, bodies.xy[:count][inside], size),
     )
     if snr > 0 and inside.any():
         dose = solve_dose(snr, exposure.budget(ice), exposure.signal_variance)
+    del ice, around  # of the size of the field, and no longer needed
     image, measured = exposure.record(dose, rng, workers)
     return SimulatedMicrograph(
         np.ascontiguousarray(image[frame.window]),
@@ -206,18 +207,20 @@ def _signal(lens: Lens, bodies: Bodies, depths: NDArray[np.float64], projector: 
     return total
 
 
-def _matter(lens: Lens, image: Array) -> Spectrum:
-    """Spectrum of a projection in the middle of the ice times the contrast transfer."""
-    total = lens.empty()
-    lens.add(total, lens.transform(image))
-    return total
+def _noise(lens: Lens, ice: Array, rng: np.random.Generator, workers: int) -> Spectrum:
+    """White noise whose variance is the thickness of the ice in Å: thicker ice scatters proportionally more."""
+    noise = white_noise(lens.shape, rng, workers)
+    noise *= np.sqrt(ice)
+    return lens.project(noise)
 
 
 def _dirt(lens: Lens, dirt: Contamination, pixel_size: float, rng: np.random.Generator, workers: int) -> Spectrum:
     """Contaminants: their mean potential and the irregular scattering of their atoms."""
-    # White noise has power pixel_size² per unit variance.
-    grain = white_noise(lens.shape, rng, workers) * np.sqrt(dirt.grain) / np.float32(pixel_size)
-    return _matter(lens, dirt.potential + grain)
+    image = white_noise(lens.shape, rng, workers)
+    image *= np.sqrt(dirt.grain)
+    image /= np.float32(pixel_size)  # white noise has power pixel_size² per unit variance
+    image += dirt.potential
+    return lens.project(image)
 
 
 def _transmitted(ice: Array, dirt: Contamination | None) -> Array:
