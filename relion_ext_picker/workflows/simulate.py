@@ -3,80 +3,42 @@
 from __future__ import annotations
 
 import logging
-import math
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from relion_ext_picker.atomic import atomic_path
 from relion_ext_picker.errors import InputError
 from relion_ext_picker.option import flag_of, nearest, range_of, split_list
 from relion_ext_picker.options import SimulateOptions
 from relion_ext_picker.presets import changes_of
-from relion_ext_picker.relion import labels
-from relion_ext_picker.relion.star import (
-    coordinate_path,
-    write_coordinate_nodes,
-    write_micrographs,
-    write_table,
-    write_tables,
-)
 from relion_ext_picker.simulation.contaminants import KINDS
 from relion_ext_picker.simulation.handmade import HANDMADE
-from relion_ext_picker.simulation.micrograph import (
-    MicrographSettings,
-    SimulatedMicrograph,
-    capacity,
-    simulate_micrograph,
-)
+from relion_ext_picker.simulation.micrograph import MicrographSettings, capacity, simulate_micrograph
 from relion_ext_picker.simulation.projection import Projector
 from relion_ext_picker.simulation.structures import DEFAULT_DIAMETER, Structure, load_structure, shape_of
-from relion_ext_picker.types import Array, Micrograph
+from relion_ext_picker.types import Micrograph
+from relion_ext_picker.workflows.simulated_truth import (
+    EVERYTHING_STAR,
+    MICROGRAPHS_DIR,
+    MICROGRAPHS_STAR,
+    PARTICLES_STAR,
+    SUFFIX,
+    TRUTH_DIR,
+    Truth,
+    truth_of,
+    write_lists,
+    write_micrograph,
+    write_mrc,
+)
 
 _log = logging.getLogger(__name__)
 
-MICROGRAPHS_STAR = "micrographs_ctf.star"
-PARTICLES_STAR = "particles_truth.star"
-MICROGRAPHS_DIR = "Micrographs"
-TRUTH_DIR = "Truth"
-SUFFIX = "truth"
 README = "README.txt"
 FIRST_LINE = "Simulated micrographs: not experimental data"
 
 SMALLEST_SIDE, LARGEST_SIDE = 64, 16384  # px
-
-
-@dataclass(frozen=True)
-class Truth:
-    """What is known of one simulated micrograph.
-
-    Attributes
-    ----------
-    micrograph : Micrograph
-        Name relative to the project, pixel size and CTF.
-    shape : (int, int)
-        Rows and columns.
-    diameter : float
-        Of the particle, Å.
-    xy : ndarray, shape (n, 2), float32
-        Centres, px.
-    angles : ndarray, shape (n, 3), float32
-        rot, tilt, psi, degrees.
-    defocus_offset : ndarray, shape (n,), float32
-        Added to the defocus of the micrograph for each particle, Å.
-    """
-
-    micrograph: Micrograph
-    shape: tuple[int, int]
-    diameter: float
-    xy: Array
-    angles: Array
-    defocus_offset: Array
 
 
 def run(options: SimulateOptions) -> None:
@@ -121,15 +83,14 @@ def write_project(options: SimulateOptions) -> list[Truth]:
     for number in range(1, options.micrographs + 1):
         rng = np.random.default_rng([options.seed, number])
         made = simulate_micrograph(structure, settings, rng, projector, options.j)
-        truth = Truth(
-            Micrograph(f"{MICROGRAPHS_DIR}/mic{number:04d}.mrc", options.pixel_size, 1, made.ctf),
-            settings.shape, structure.diameter, made.xy, made.angles, made.defocus_offset,
-        )  # fmt: skip
-        _write_micrograph(project, truth, made)
-        truths.append(truth)
-        _log.info("%s: %d particles", truth.micrograph.name, len(truth.xy))
+        name = f"{MICROGRAPHS_DIR}/mic{number:04d}.mrc"
+        truths.append(truth_of(Micrograph(name, options.pixel_size, 1, made.ctf), structure.diameter, made))
+        write_micrograph(project, truths[-1], made)
+        _log.info(
+            "%s: %d particles, signal-to-noise ratio %.3g, dose %.3g e/Å²", name, len(made.xy), made.snr, made.dose
+        )
     write_mrc(project / TRUTH_DIR / "structure.mrc", structure.potential, options.pixel_size)
-    _write_lists(project, truths)
+    write_lists(project, truths)
     _write_readme(project, options, structure)
     return truths
 
@@ -246,94 +207,19 @@ def _make_folders(project: Path) -> None:
         raise InputError(f"--o {project}: cannot be written ({error.strerror}); name another folder") from error
 
 
-def write_mrc(path: Path, data: NDArray[Any], pixel_size: float) -> None:
-    """Write an MRC file whose bytes depend on the data alone (the library would write the time into the header)."""
-    import mrcfile
-
-    with atomic_path(path) as temporary, mrcfile.new(temporary, overwrite=True) as mrc:
-        mrc.set_data(data)
-        mrc.voxel_size = pixel_size
-        mrc.header.label[0] = b"relion_ext_picker simulate"
-
-
-def _truth_file(truth: Truth) -> Path:
-    return Path(TRUTH_DIR) / coordinate_path(truth.micrograph.name, SUFFIX)
-
-
-def _write_micrograph(project: Path, truth: Truth, made: SimulatedMicrograph) -> None:
-    pixel_size = truth.micrograph.pixel_size
-    write_mrc(project / truth.micrograph.name, made.image, pixel_size)
-    file = project / _truth_file(truth)
-    mask = file.with_name(file.name.replace(f"_{SUFFIX}.star", "_contaminants.mrc"))
-    write_mrc(mask, made.contamination.mask.astype(np.int8), pixel_size)
-    write_table(file, "", _places(truth))
-
-
-def _places(truth: Truth) -> dict[str, Sequence[Any]]:
-    """Columns of a coordinate file, which RELION's Extract carries into the particles it cuts."""
-    count = len(truth.xy)
-    values: Mapping[str, Sequence[Any]] = {
-        labels.COORDINATE_X: truth.xy[:, 0].tolist(),
-        labels.COORDINATE_Y: truth.xy[:, 1].tolist(),
-        labels.CLASS_NUMBER: [0] * count,
-        labels.ANGLE_PSI: truth.angles[:, 2].tolist(),
-        labels.FIGURE_OF_MERIT: [1.0] * count,
-    }
-    columns = {name: values[name] for name in labels.COORDINATE_COLUMNS}
-    columns[labels.ANGLE_ROT] = truth.angles[:, 0].tolist()
-    columns[labels.ANGLE_TILT] = truth.angles[:, 1].tolist()
-    return columns
-
-
-def _write_lists(project: Path, truths: Sequence[Truth]) -> None:
-    """The files that name all micrographs and particles."""
-    micrographs = [truth.micrograph for truth in truths]
-    write_micrographs(project / MICROGRAPHS_STAR, micrographs)
-    pairs = [(truth.micrograph.name, _truth_file(truth).as_posix()) for truth in truths]
-    write_coordinate_nodes(project / TRUTH_DIR, pairs, MICROGRAPHS_STAR, SUFFIX)
-    particles: dict[str, list[Any]] = {}
-    for truth in truths:
-        columns: dict[str, Sequence[Any]] = {labels.MICROGRAPH_NAME: [truth.micrograph.name] * len(truth.xy)}
-        columns |= _places(truth)
-        ctf, offset = truth.micrograph.ctf, truth.defocus_offset.astype(np.float64)
-        assert ctf is not None
-        columns[labels.DEFOCUS_U] = (ctf.defocus_u + offset).tolist()
-        columns[labels.DEFOCUS_V] = (ctf.defocus_v + offset).tolist()
-        columns[labels.DEFOCUS_ANGLE] = [ctf.defocus_angle] * len(truth.xy)
-        columns[labels.OPTICS_GROUP] = [1] * len(truth.xy)
-        for name, values in columns.items():
-            particles.setdefault(name, []).extend(values)
-    first = micrographs[0]
-    assert first.ctf is not None
-    optics: dict[str, Sequence[Any]] = {
-        labels.OPTICS_GROUP_NAME: ["opticsGroup1"],
-        labels.OPTICS_GROUP: [1],
-        labels.MICROGRAPH_ORIGINAL_PIXEL_SIZE: [first.pixel_size],
-        labels.VOLTAGE: [first.ctf.voltage],
-        labels.SPHERICAL_ABERRATION: [first.ctf.spherical_aberration],
-        labels.AMPLITUDE_CONTRAST: [first.ctf.amplitude_contrast],
-        labels.IMAGE_PIXEL_SIZE: [first.pixel_size],
-        # Without a box RELION does not extract from this file; the box asked for in the job replaces this one.
-        labels.IMAGE_SIZE: [2 * math.ceil(0.75 * truths[0].diameter / first.pixel_size)],
-        labels.IMAGE_DIMENSIONALITY: [2],
-    }
-    write_tables(project / PARTICLES_STAR, {labels.OPTICS_TABLE: optics, labels.PARTICLES_TABLE: particles})
-    pipeline = project / "default_pipeline.star"
-    if not pipeline.exists():
-        write_table(pipeline, labels.PIPELINE_TABLE, {labels.JOB_COUNTER: [1]})
-
-
 def _write_readme(project: Path, options: SimulateOptions, structure: Structure) -> None:
     flags = {item.name: flag_of(item) for item in fields(options)}
     given = [f"{flags[name]} {value}" for name, value in changes_of(options).items() if name not in ("o", "j")]
+    numbered = "0 none, " + ", ".join(f"{number} {kind}" for number, kind in enumerate(KINDS, 1))
     contents = {
         MICROGRAPHS_STAR: "the micrographs with their true CTF: import it, or give it to a job",
         f"{TRUTH_DIR}/coords_suffix_{SUFFIX}.star": "true coordinates for RELION 3.1",
         f"{TRUTH_DIR}/{SUFFIX}.star": "true coordinates for RELION 4 and 5",
         f"{TRUTH_DIR}/{MICROGRAPHS_DIR}/*_{SUFFIX}.star": "true coordinates and orientations of each micrograph",
-        f"{TRUTH_DIR}/{MICROGRAPHS_DIR}/*_contaminants.mrc": "1 where ice, carbon or an aggregate lies",
+        f"{TRUTH_DIR}/{MICROGRAPHS_DIR}/*_contaminants.mrc": f"contaminants: {numbered}",
         f"{TRUTH_DIR}/structure.mrc": "the particle: electrostatic potential above that of ice, V",
         PARTICLES_STAR: "all particles with the defocus at their depth: give it to Extract as a refined particles file",
+        EVERYTHING_STAR: "all that was drawn: conditions of each micrograph, particles with overlaps, contaminants",
     }
     listing = "\n".join(f"{name:<42}{text}" for name, text in contents.items())
     built_in = shape_of(options.structure) or options.structure in HANDMADE

@@ -14,7 +14,7 @@ from relion_ext_picker.simulation.orientations import uniform_orientations
 from relion_ext_picker.simulation.projection import Projector, euler_matrix
 from relion_ext_picker.simulation.structures import load_structure
 from relion_ext_picker.types import Array
-from relion_ext_picker.workflows.simulate import write_mrc
+from relion_ext_picker.workflows.simulated_truth import write_mrc
 
 
 def correlation(a: Array, b: Array) -> float:

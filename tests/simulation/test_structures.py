@@ -18,7 +18,7 @@ from relion_ext_picker.simulation.structures import (
     shape_of,
 )
 from relion_ext_picker.types import Array
-from relion_ext_picker.workflows.simulate import write_mrc
+from relion_ext_picker.workflows.simulated_truth import write_mrc
 
 SHARED = Path(os.environ.get("REP_SHARED", Path(__file__).parents[3] / "shared"))
 MODELS = SHARED / "data" / "models"
