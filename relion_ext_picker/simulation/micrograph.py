@@ -66,7 +66,7 @@ class SimulatedMicrograph:
     dose : float
         e/Å² that were recorded.
     thickness : float
-        Mean of the ice, Å.
+        Mean of the ice over the micrograph, Å.
     contamination : Contamination
         Labels and list of the contaminants, in px of the micrograph.
     """
@@ -129,8 +129,8 @@ def simulate_micrograph(
     depths = layer_depths(thickness)
     bodies, count = _draw_bodies(frame, settings, size, around, (len(depths), rng))
     inside = frame.contains(bodies.xy[:count])
-    ice = thickness * thickness_profile(frame.shape, rng)
-    ice_mean = float(ice[frame.window].mean())
+    ice = thickness_profile(frame.shape, rng)
+    ice *= np.float32(thickness / ice[frame.window].mean(dtype=np.float64))
 
     lens = Lens(frame.shape, settings.pixel_size, ctf, workers)
     exposure = Exposure(
@@ -157,7 +157,7 @@ def simulate_micrograph(
         bfactor,
         measured,
         dose,
-        ice_mean,
+        thickness,
         dirt,
     )
 

@@ -224,7 +224,7 @@ def discs(shape: tuple[int, int], xy: Places, size: float) -> NDArray[np.bool_]:
 
 
 def thickness_profile(shape: tuple[int, int], rng: np.random.Generator) -> Array:
-    """Ice thickness relative to its mean: a gradient and gentle waves, shape (h, w)."""
+    """Ice thickness relative to about its mean: a gradient and gentle waves, shape (h, w)."""
     order = np.arange(3)
     weight = rng.normal(0, 0.12, (3, 3)) / np.maximum(order[:, None] + order[None, :], 1)
     weight[0, 0] = 0
