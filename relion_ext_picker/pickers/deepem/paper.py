@@ -65,7 +65,8 @@ class PaperDeepEM:
             raise WeightsError("the model is not one of the published DeepEM: use one made with train --mode deepem")
         self._network = load(card.networks[NETWORK].get("config", {}), networks[NETWORK]).to(device)
         self.box = self._network.architecture.box
-        self.ranges = (preset.range1 * self.box / preset.architecture.box, preset.range2)
+        scale = self.box / preset.architecture.box
+        self.ranges = (preset.range1 * scale, preset.range2 * scale)
 
     def prepare(self, image: Array, pixel_size: float, diameter: float, *, bright: bool = False) -> ScoreMap:
         """See :class:`~relion_ext_picker.pickers.base.Picker`.
