@@ -42,10 +42,11 @@ PRESETS = tuple(dict.fromkeys(preset for presets in PRESETS_OF.values() for pres
 TRAINED = tuple(preset for preset in PRESETS if not preset.startswith("paper-"))  # the others share their networks
 GENERATIONS = ("auto", "3.1", "4.0", "5.0")
 FORMATS = ("star", "box", "csv")
+MAXIMA = ("two-pass", "greedy")
 STAGES = ("both", "proposer", "classifier")
 RECIPES: Mapping[str, Mapping[str, float]] = {  # what an option of TrainOptions that is 0 stands for
     "DRPnet": {"steps": 600, "batch": 16, "learning_rate": 1e-3},
-    "DeepEM": {"steps": 1200, "batch": 16, "learning_rate": 1e-3},
+    "DeepEM": {"steps": 300, "batch": 16, "learning_rate": 3e-3},
     "published DeepEM": {"batch": 50, "learning_rate": 1.0},
 }
 
@@ -124,6 +125,10 @@ class PickOptions(JobOptions):
         "", "Published DeepEM: windows whose standard deviation lies outside are not judged. 0.6-1.4: relative to the "
         "median window of the micrograph; abs:22-34: in grey values of the micrograph. Empty judges all.",
         metavar="LOW-HIGH", mode="deepem",
+    )  # fmt: skip
+    maxima: str = opt(
+        "two-pass", "Published DeepEM: how the best windows are found. two-pass: as the authors' program does; greedy: "
+        "from the best one down, leaving out what is closer than --min-distance.", choices=MAXIMA, mode="deepem",
     )  # fmt: skip
     verify: bool = opt(True, "Use the second network, which rejects false positives.")
     retrain_classifier: bool = opt(

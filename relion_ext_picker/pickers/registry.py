@@ -10,6 +10,9 @@ from torch import Tensor
 
 from relion_ext_picker.errors import InputError, WeightsError
 from relion_ext_picker.pickers.base import Picker
+from relion_ext_picker.pickers.deepem.default import DefaultDeepEM
+from relion_ext_picker.pickers.deepem.paper import PaperDeepEM
+from relion_ext_picker.pickers.deepem.presets import PRESETS as PUBLISHED_DEEPEM
 from relion_ext_picker.pickers.drpnet.paper import PaperPicker
 from relion_ext_picker.pickers.drpnet.picker import DefaultPicker
 from relion_ext_picker.types import ModelCard
@@ -22,8 +25,13 @@ BUILDERS: dict[tuple[str, str], Build] = {
     ("drpnet", "paper"): lambda card, networks, device, views: PaperPicker(
         card, {name: dict(tensors) for name, tensors in networks.items()}, device
     ),
+    ("deepem", "default"): lambda card, networks, device, views: DefaultDeepEM(card, networks, device, views),
+    **{
+        ("deepem", preset): lambda card, networks, device, views: PaperDeepEM(card, networks, device)
+        for preset in PUBLISHED_DEEPEM
+    },
 }
-BUILTIN = {("drpnet", "default"): "drpnet", ("drpnet", "paper"): "drpnet_paper"}
+BUILTIN = {("drpnet", "default"): "drpnet", ("drpnet", "paper"): "drpnet_paper", ("deepem", "default"): "deepem"}
 
 
 def family(preset: str) -> str:
@@ -32,8 +40,21 @@ def family(preset: str) -> str:
 
 
 def builtin_name(mode: str, preset: str) -> str:
-    """Name of the shipped model of a mode and preset."""
-    return BUILTIN[mode, family(preset)]
+    """Name of the shipped model of a mode and preset.
+
+    Raises
+    ------
+    InputError
+        None is shipped: the networks of the published DeepEM learn from the user's picks.
+    """
+    name = BUILTIN.get((mode, family(preset)))
+    if name is None:
+        raise InputError(
+            f"--preset {preset} of --mode {mode} has no built-in model, since it has to learn from your picks: pick "
+            f"about ten micrographs by hand, train with relion_ext_picker train --mode {mode} --preset {preset} "
+            "--in_coords PICKS ..., and give the model that makes with --model"
+        )
+    return name
 
 
 def build_picker(card: ModelCard, networks: Networks, device: torch.device, preset: str = "", views: int = 2) -> Picker:

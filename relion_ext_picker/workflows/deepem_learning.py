@@ -18,12 +18,12 @@ from relion_ext_picker.options import TrainOptions
 from relion_ext_picker.pickers.base import Picker
 from relion_ext_picker.pickers.deepem.default import DefaultDeepEM, untrained
 from relion_ext_picker.pickers.deepem.default_network import POOL, Shape, WindowNetwork
-from relion_ext_picker.pickers.deepem.network import NAME, NETWORK, DeepEM, architecture_of
-from relion_ext_picker.pickers.deepem.presets import preset_of
+from relion_ext_picker.pickers.deepem.network import NETWORK, DeepEM, architecture_of
+from relion_ext_picker.pickers.deepem.paper import published_card
 from relion_ext_picker.pickers.registry import build_picker
 from relion_ext_picker.relion.job import JobDirectory
 from relion_ext_picker.training.deepem import Point, Recipe, Watch, judged_wrongly, train_published
-from relion_ext_picker.training.deepem_default import train_default
+from relion_ext_picker.training.deepem_default import Course, train_default
 from relion_ext_picker.training.loop import Schedule
 from relion_ext_picker.training.windows import WindowSet
 from relion_ext_picker.types import ModelCard
@@ -32,6 +32,7 @@ from relion_ext_picker.workflows.models import load_picker
 
 SAMPLE = 256  # training windows of either kind on which the default network's loss is watched
 REPORTS = 12  # points of its learning curve
+AVERAGE = 0.99  # of its weights: a training is short
 
 _log = logging.getLogger(__name__)
 
@@ -90,11 +91,9 @@ def model_picker(options: TrainOptions, device: torch.device) -> WindowPicker | 
 
 def _untrained_published(preset: str, device: torch.device) -> Picker:
     """A picker of a published preset with random weights; see torch.manual_seed."""
-    chosen = preset_of(preset)
-    network = DeepEM(chosen.architecture)
+    card = published_card(preset)
+    network = DeepEM(architecture_of(card.networks[NETWORK]["config"]))
     network.reset()
-    networks = {NETWORK: {"architecture": NAME, "config": chosen.architecture.config()}}
-    card = ModelCard("deepem", preset, chosen.diameter, networks, threshold=0.5)
     return build_picker(card, {NETWORK: network.state_dict()}, device)
 
 
@@ -170,17 +169,20 @@ def _learn_published(job: JobDirectory, picker: WindowPicker, lesson: Lesson, op
 
 
 def _learn_default(job: JobDirectory, picker: DefaultDeepEM, lesson: Lesson, options: TrainOptions) -> Learnt:
-    schedule = Schedule(options.steps, options.learning_rate, report=max(1, options.steps // REPORTS))
+    schedule = Schedule(options.steps, options.learning_rate, average=AVERAGE, report=max(1, options.steps // REPORTS))
     sample = _sample(lesson.windows, options.seed)
     curve: list[Point] = []
 
     def tell(line: str, network: nn.Module) -> None:
         at = min(options.steps, (len(curve) + 1) * schedule.report)
+        job.check_abort()
         loss, _ = judged_wrongly(network, sample)
         curve.append(Point(at, loss, *judged_wrongly(network, lesson.held)))
         _log.info("%s; %s", line, _told(curve[-1]))
 
-    trained = train_default(picker, lesson.labelled, schedule, tell, seed=options.seed)
+    trained = train_default(
+        picker, lesson.labelled, schedule, tell, options.seed, Course(options.batch, lesson.verified)
+    )
     return Learnt(cast(WindowPicker, trained), curve, "step")
 
 

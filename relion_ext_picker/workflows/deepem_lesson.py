@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from relion_ext_picker.evaluation.curves import Curve, precision_recall
@@ -16,6 +17,7 @@ from relion_ext_picker.evaluation.matching import match
 from relion_ext_picker.io.mrc import read_micrograph
 from relion_ext_picker.options import TrainOptions
 from relion_ext_picker.pickers.base import Picker, Request, pick_prepared
+from relion_ext_picker.pickers.deepem.default import INTERCEPT, SLOPE
 from relion_ext_picker.training.deepem import HALF, judge
 from relion_ext_picker.training.patches import Labelled
 from relion_ext_picker.training.windows import HIT_RADIUS, WindowSet, far_places
@@ -23,6 +25,7 @@ from relion_ext_picker.types import Array, Micrograph, ScoreMap
 from relion_ext_picker.workflows.training_set import RANDOM, VERIFIED, Marks, Set, marks_of
 
 APART = 0.7  # diameters: random windows are at least this far from every particle
+TINY = 1e-7  # scores are kept this far from 0 and 1 where their odds are needed
 UNDECIDED = 0.5  # threshold of a network that finds nothing on the held-out micrographs
 
 _log = logging.getLogger(__name__)
@@ -176,13 +179,30 @@ def _joined(sets: list[WindowSet]) -> WindowSet:
     return WindowSet(np.concatenate([s.positives for s in sets]), np.concatenate([s.negatives for s in sets]))
 
 
+def judged(picker: WindowPicker, windows: Array) -> NDArray[np.float64]:
+    """Scores that a picker gives windows (n, box, box), calibrated where its picks are."""
+    score = judge(picker.network().to(picker.device), windows)
+    constants = picker.card.calibration
+    if SLOPE not in constants:
+        return score
+    clipped = np.clip(score, TINY, 1 - TINY)
+    odds = constants[SLOPE] * np.log(clipped / (1 - clipped)) + constants[INTERCEPT]
+    return np.asarray(1 / (1 + np.exp(-odds)))
+
+
+def share_wrong(picker: WindowPicker, windows: WindowSet) -> float:
+    """Share of windows that a picker puts on the wrong side of 0.5; particles and others count alike."""
+    parts = [(windows.positives, True), (windows.negatives, False)]
+    shares = [float(np.mean((judged(picker, part) > HALF) != answer)) for part, answer in parts if len(part)]
+    return float(np.mean(shares)) if shares else 0.0
+
+
 def sorted_by_verdict(picker: WindowPicker, frames: Frames, found: Set) -> tuple[Set, Set]:
     """Marks whose windows a picker puts on the wrong side of 0.5, and those that it gets right."""
-    network = picker.network().to(picker.device)
     wrong: Set = {}
     right: Set = {}
     for name, marks in found.items():
-        score = judge(network, picker.cut(frames(marks.micrograph).image, marks.xy))
+        score = judged(picker, picker.cut(frames(marks.micrograph).image, marks.xy))
         missed = (score > HALF) != marks.particle
         for which, verdict in ((missed, wrong), (~missed, right)):
             if which.any():

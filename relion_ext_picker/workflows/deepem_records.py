@@ -19,7 +19,7 @@ from relion_ext_picker.report.training import Choice, LearningCurve, TrainingRep
 from relion_ext_picker.training.deepem import Point
 from relion_ext_picker.training.windows import WindowSet
 from relion_ext_picker.workflows.deepem_learning import Learnt
-from relion_ext_picker.workflows.deepem_lesson import Exam, Lesson
+from relion_ext_picker.workflows.deepem_lesson import Exam, Lesson, share_wrong
 
 ROUNDS = "rounds.star"
 SCORES = "scores.star"
@@ -57,11 +57,10 @@ class Round:
 
 def round_of(number: int, lesson: Lesson, learnt: Learnt, exam: Exam) -> Round:
     """The row of a round."""
-    windows = lesson.windows
+    windows, error = lesson.windows, share_wrong(learnt.picker, lesson.held)
     return Round(
-        number, len(windows.positives), len(windows.negatives), learnt.curve[-1].held_error, **exam.scores(),
-        threshold=exam.threshold,
-    )  # fmt: skip
+        number, len(windows.positives), len(windows.negatives), error, **exam.scores(), threshold=exam.threshold
+    )
 
 
 def _column(name: str) -> str:

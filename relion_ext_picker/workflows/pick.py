@@ -25,6 +25,7 @@ from relion_ext_picker.workflows.record import NAME as RECORD
 from relion_ext_picker.workflows.record import Record
 from relion_ext_picker.workflows.reporting import write_job_report, write_summary
 from relion_ext_picker.workflows.retrain import job_picker
+from relion_ext_picker.workflows.scanning import advise, scanning
 from relion_ext_picker.workflows.sources import find_micrographs
 
 RESULTS = ("*_autopick.star", "*_autopick.box", "*_autopick.csv", RECORD, "model.safetensors")
@@ -55,6 +56,8 @@ def _pick(job: JobDirectory, options: PickOptions) -> None:
     micrographs = find_micrographs(options.in_mics, options.mics, options.pixel_size)
     device = choose_device(options.gpu, options.j)
     picker = load_picker(options.mode, options.preset, options.model, device, options.views)
+    picker = scanning(picker, options, micrographs[0].pixel_size)
+    advise(options)
     job.check_abort()
     changed = job.settings_changed(_settings(options), RESULTS)
     record = Record(job.path, keep=not changed)
@@ -175,7 +178,7 @@ def _settings(options: PickOptions) -> dict[str, object]:
     """What the picks depend on: with other values finished micrographs are picked again."""
     names = (
         "mode", "diameter", "preset", "threshold", "model", "min_distance", "max_picks", "border", "contrast", "views",
-        "verify", "retrain_classifier", "formats", "box_size", "pixel_size", "seed",
+        "verify", "retrain_classifier", "step", "std_window", "maxima", "formats", "box_size", "pixel_size", "seed",
     )  # fmt: skip
     settings: dict[str, object] = {name: getattr(options, name) for name in names}
     settings["model_sha256"] = fingerprint(model_path(options.mode, options.preset, options.model))

@@ -40,7 +40,8 @@ def job_picker(job: JobDirectory, picker: Picker, options: PickOptions, microgra
     micrographs : sequence of Micrograph
         All of the job, of which at most 20, evenly spread, supply examples; with none nothing is trained.
     """
-    missing = family(picker.card.preset) == "paper" and "classifier" not in picker.card.networks
+    card = picker.card
+    missing = card.mode == "drpnet" and family(card.preset) == "paper" and "classifier" not in card.networks
     if not options.verify or not (options.retrain_classifier or missing):
         return picker
     path = job.path / MODEL

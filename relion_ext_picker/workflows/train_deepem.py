@@ -19,6 +19,7 @@ from relion_ext_picker.io.weights import save_model
 from relion_ext_picker.options import TrainOptions
 from relion_ext_picker.relion.job import JobDirectory
 from relion_ext_picker.types import ModelCard
+from relion_ext_picker.workflows.deepem_general import train_general_model
 from relion_ext_picker.workflows.deepem_learning import (
     Learnt,
     Sizes,
@@ -86,6 +87,9 @@ def train_deepem(job: JobDirectory, options: TrainOptions) -> None:
         input that cannot be read.
     """
     device = choose_device(options.gpu, options.j)
+    if options.simulated:
+        train_general_model(job, options, device)
+        return
     _check(options)
     rounds = read_rounds(options.model)
     start = first_picker(options, device)

@@ -199,7 +199,8 @@ def read_marks(path: str, particle: bool, source: str, reading: Reading) -> Set:
         As :func:`~relion_ext_picker.io.coordinates.read_coordinate_set`, or many places lie outside.
     """
     coordinates = read_coordinate_set(Path(path), reading.micrographs)
-    found = {}
+    found: Set = {}
+    failures = []
     for micrograph in reading.micrographs:
         given = coordinates.get(micrograph.name)
         if given is None or not len(given.xy):
@@ -208,9 +209,12 @@ def read_marks(path: str, particle: bool, source: str, reading: Reading) -> Set:
             shape = reading.shape(micrograph)
         except InputError as error:
             _log.warning("left out: %s", error)
+            failures.append(str(error))
             continue
         xy = _inside(path, micrograph, given.xy, shape)
         found[micrograph.name] = marks_of(micrograph, xy, particle, reading.round, source)
+    if failures and not found:
+        raise InputError(f"{path}: none of the {len(failures)} micrographs with picks can be used; {failures[0]}")
     return found
 
 

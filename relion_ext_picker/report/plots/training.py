@@ -117,15 +117,23 @@ def windows_page(particles: Array, others: Array, footer: str) -> Figure:
     tall = side * PAGE[0] / PAGE[1]
     for top, name, windows in ((0.86, "Particles, a sample", particles), (0.44, "Other windows, a sample", others)):
         heading(figure, top, name)
-        for index, window in enumerate(windows[: COLUMNS * ROWS]):
-            row, column = divmod(index, COLUMNS)
-            place = (MARGIN + column * side, top - 0.025 - (row + 1) * tall, 0.94 * side, 0.94 * tall)
-            axes = figure.add_axes(place)
-            low, high = np.percentile(window, (1, 99))
-            axes.imshow(window, cmap="gray", vmin=low, vmax=max(high, low + 1e-6), interpolation="bilinear")
-            axes.set(xticks=[], yticks=[])
-            axes.spines[:].set(color=MUTED, linewidth=0.4)
+        sheet = _contact_sheet(windows[: COLUMNS * ROWS])
+        axes = figure.add_axes((MARGIN, top - 0.025 - ROWS * tall, COLUMNS * side, ROWS * tall))
+        axes.imshow(sheet, cmap="gray", vmin=0, vmax=1, interpolation="bilinear", aspect="auto")
+        axes.set_axis_off()
     return figure
+
+
+def _contact_sheet(windows: Array) -> Array:
+    """Windows side by side with white lines between them, each in its own range of greys; 0..1."""
+    side = windows.shape[-1]
+    gap = max(1, side // 20)
+    sheet = np.ones((ROWS * (side + gap), COLUMNS * (side + gap)), np.float32)
+    for index, window in enumerate(windows):
+        row, column = (place * (side + gap) for place in divmod(index, COLUMNS))
+        low, high = np.percentile(window, (1, 99))
+        sheet[row : row + side, column : column + side] = np.clip((window - low) / max(high - low, 1e-6), 0, 1)
+    return sheet
 
 
 def _line(axes: Axes, x: Values, y: Values, colour: str, label: str) -> None:

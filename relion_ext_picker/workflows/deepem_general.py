@@ -1,0 +1,96 @@
+"""``train --mode deepem --simulated``: the general model, which learns from simulated particles of many kinds."""
+
+from __future__ import annotations
+
+import json
+import logging
+import platform
+from dataclasses import replace
+from typing import cast
+
+import numpy as np
+import torch
+from torch import nn
+
+from relion_ext_picker import __version__
+from relion_ext_picker.errors import InputError
+from relion_ext_picker.evaluation.curves import Scores, score_picks
+from relion_ext_picker.io.weights import save_model
+from relion_ext_picker.options import TrainOptions
+from relion_ext_picker.pickers.base import Request, pick_prepared
+from relion_ext_picker.pickers.deepem.default import REFERENCE_DIAMETER, DefaultDeepEM
+from relion_ext_picker.relion.job import JobDirectory
+from relion_ext_picker.simulation.fields import FieldSource
+from relion_ext_picker.training.deepem_default import FIELD, train_general
+from relion_ext_picker.training.loop import Schedule
+from relion_ext_picker.training.windows import HIT_RADIUS
+from relion_ext_picker.types import Grid, ScoreMap
+from relion_ext_picker.workflows.deepem_learning import first_picker
+
+MODEL = "model.safetensors"
+EMPTY = 0.15  # share of the fields that hold no particle
+FIELDS, SIDE, SEED = 200, 256, 987_654  # what it is tested on
+EVEN = 0.5  # threshold: rather a particle than not
+
+_log = logging.getLogger(__name__)
+
+
+def train_general_model(job: JobDirectory, options: TrainOptions, device: torch.device) -> None:
+    """Train the default network on simulated fields and write ``model.safetensors`` and ``training.json``.
+
+    Parameters
+    ----------
+    job : JobDirectory
+    options : TrainOptions
+        With the numbers of the recipe filled in.
+    device : torch.device
+
+    Raises
+    ------
+    InputError
+        The preset is a published one, which learns from the user's picks.
+    """
+    if options.preset != "default":
+        raise InputError(
+            f"--simulated: there is a general model of --preset default only; train {options.preset} on picks, with "
+            "--in_coords"
+        )
+    start = cast(DefaultDeepEM, first_picker(options, device))
+    schedule = Schedule(options.steps, options.learning_rate, report=max(1, min(100, options.steps // 10)))
+
+    def tell(line: str, network: nn.Module) -> None:
+        job.check_abort()
+        _log.info("%s", line)
+
+    source = FieldSource(REFERENCE_DIAMETER, FIELD, empty=EMPTY)
+    trained = train_general(start, source, schedule, tell, options.seed, options.batch)
+    scores = _test(trained, options.seed)
+    told = {
+        "precision": scores.precision, "recall": scores.recall, "f1": scores.f1, "average_precision": scores.ap or 0.0,
+        "matching_radius_in_diameters": HIT_RADIUS,
+    }  # fmt: skip
+    provenance = {
+        "data": "simulated fields of procedural particles",
+        "recipe": {name: getattr(options, name) for name in ("steps", "batch", "learning_rate", "seed")},
+        "validation": {name: round(float(value), 4) for name, value in told.items()},
+        "versions": {"relion_ext_picker": __version__, "torch": torch.__version__, "python": platform.python_version()},
+    }
+    _log.info("on other simulated fields: %s", provenance["validation"])
+    card = replace(trained.card, threshold=EVEN, provenance=provenance)
+    job.write(MODEL, lambda path: save_model(path, card, trained.state()))
+    text = json.dumps({"threshold": card.threshold, **provenance}, indent=1) + "\n"
+    job.write("training.json", lambda path: path.write_text(text, encoding="utf-8"))
+    job.declare(MODEL, "model")
+
+
+def _test(picker: DefaultDeepEM, seed: int) -> Scores:
+    """Scores at the threshold on fields that were not trained on."""
+    draw = FieldSource(REFERENCE_DIAMETER, SIDE, empty=EMPTY).draws(SEED + seed)
+    truth, picks = {}, {}
+    for number in range(FIELDS):
+        image, truth[str(number)] = draw()
+        frame = picker.normalised(ScoreMap(image, Grid()))
+        xy, score = pick_prepared(picker, frame, (SIDE, SIDE), 1.0, Request(REFERENCE_DIAMETER, 0.0))
+        kept = score >= EVEN
+        picks[str(number)] = (xy[kept], score[kept].astype(np.float64))
+    return score_picks(truth, picks, HIT_RADIUS * REFERENCE_DIAMETER)
