@@ -16,11 +16,16 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from relion_ext_picker.errors import InputError
+from relion_ext_picker.training.calibration import logistic
 from relion_ext_picker.training.windows import WindowSet
 from relion_ext_picker.types import Array
 
 TOGETHER = 64  # windows judged at a time
+TINY = 1e-7  # scores are kept this far from 0 and 1 where their odds are needed
 HALF = 0.5  # the score from which a window counts as a particle when errors are counted
+
+
+Line = tuple[float, float]  # slope and intercept
 
 
 @dataclass(frozen=True)
@@ -160,12 +165,35 @@ def judge(network: nn.Module, windows: Array) -> NDArray[np.float64]:
     return np.concatenate(parts)
 
 
-def judged_wrongly(network: nn.Module, windows: WindowSet) -> tuple[float, float]:
+def even_odds(network: nn.Module, windows: WindowSet) -> Line:
+    """The line in the log odds that makes scores probabilities where half of all windows are particles.
+
+    A network that was trained on every place of a micrograph takes particles for rare, and so gives low scores.
+    """
+    score = [judge(network, part) for part in (windows.positives, windows.negatives)]
+    hit = np.repeat([True, False], [len(part) for part in score])
+    return logistic(log_odds(np.concatenate(score)), hit) if hit.any() and not hit.all() else (1.0, 0.0)
+
+
+def log_odds(score: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Of scores 0..1; those of 0 and 1 are finite."""
+    clipped = np.clip(score, TINY, 1 - TINY)
+    return np.asarray(np.log(clipped / (1 - clipped)))
+
+
+def on_line(score: NDArray[np.float64], line: Line) -> NDArray[np.float64]:
+    """Scores whose log odds are taken through slope and intercept."""
+    if line == (1.0, 0.0):
+        return score
+    return np.asarray(1 / (1 + np.exp(-np.clip(line[0] * log_odds(score) + line[1], -50, 50))))
+
+
+def judged_wrongly(network: nn.Module, windows: WindowSet, line: Line = (1.0, 0.0)) -> tuple[float, float]:
     """Half the mean squared error, and the share of windows on the wrong side of 0.5; particles and others count
-    alike, however many there are of each."""
+    alike, however many there are of each. `line` is applied to the scores first."""
     losses, errors = [], []
     for part, target in ((windows.positives, 1.0), (windows.negatives, 0.0)):
-        score = judge(network, part)
+        score = on_line(judge(network, part), line)
         if len(score):
             losses.append(0.5 * float(np.mean((target - score) ** 2)))
             errors.append(float(np.mean((score > HALF) != (target > HALF))))

@@ -22,7 +22,7 @@ from relion_ext_picker.pickers.deepem.network import NETWORK, DeepEM, architectu
 from relion_ext_picker.pickers.deepem.paper import published_card
 from relion_ext_picker.pickers.registry import build_picker
 from relion_ext_picker.relion.job import JobDirectory
-from relion_ext_picker.training.deepem import Point, Recipe, Watch, judged_wrongly, train_published
+from relion_ext_picker.training.deepem import Point, Recipe, Watch, even_odds, judged_wrongly, train_published
 from relion_ext_picker.training.deepem_default import Course, train_default
 from relion_ext_picker.training.loop import Schedule
 from relion_ext_picker.training.windows import WindowSet
@@ -176,8 +176,9 @@ def _learn_default(job: JobDirectory, picker: DefaultDeepEM, lesson: Lesson, opt
     def tell(line: str, network: nn.Module) -> None:
         at = min(options.steps, (len(curve) + 1) * schedule.report)
         job.check_abort()
-        loss, _ = judged_wrongly(network, sample)
-        curve.append(Point(at, loss, *judged_wrongly(network, lesson.held)))
+        odds = even_odds(network, sample)
+        loss, _ = judged_wrongly(network, sample, odds)
+        curve.append(Point(at, loss, *judged_wrongly(network, lesson.held, odds)))
         _log.info("%s; %s", line, _told(curve[-1]))
 
     trained = train_default(

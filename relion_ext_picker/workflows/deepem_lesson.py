@@ -18,14 +18,13 @@ from relion_ext_picker.io.mrc import read_micrograph
 from relion_ext_picker.options import TrainOptions
 from relion_ext_picker.pickers.base import Picker, Request, pick_prepared
 from relion_ext_picker.pickers.deepem.default import INTERCEPT, SLOPE
-from relion_ext_picker.training.deepem import HALF, judge
+from relion_ext_picker.training.deepem import HALF, judge, on_line
 from relion_ext_picker.training.patches import Labelled
 from relion_ext_picker.training.windows import HIT_RADIUS, WindowSet, far_places
 from relion_ext_picker.types import Array, Micrograph, ScoreMap
 from relion_ext_picker.workflows.training_set import RANDOM, VERIFIED, Marks, Set, marks_of
 
 APART = 0.7  # diameters: random windows are at least this far from every particle
-TINY = 1e-7  # scores are kept this far from 0 and 1 where their odds are needed
 UNDECIDED = 0.5  # threshold of a network that finds nothing on the held-out micrographs
 
 _log = logging.getLogger(__name__)
@@ -183,11 +182,7 @@ def judged(picker: WindowPicker, windows: Array) -> NDArray[np.float64]:
     """Scores that a picker gives windows (n, box, box), calibrated where its picks are."""
     score = judge(picker.network().to(picker.device), windows)
     constants = picker.card.calibration
-    if SLOPE not in constants:
-        return score
-    clipped = np.clip(score, TINY, 1 - TINY)
-    odds = constants[SLOPE] * np.log(clipped / (1 - clipped)) + constants[INTERCEPT]
-    return np.asarray(1 / (1 + np.exp(-odds)))
+    return on_line(score, (constants.get(SLOPE, 1.0), constants.get(INTERCEPT, 0.0)))
 
 
 def share_wrong(picker: WindowPicker, windows: WindowSet) -> float:
