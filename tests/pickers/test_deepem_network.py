@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 import torch
@@ -17,6 +19,15 @@ TABLE = {
     "26s": (150, (120, 60, 46, 23, 14, 7), 588, 36_985),
     "inflammasome": (112, (98, 49, 40, 20, 14, 7), 588, 16_225),
 }
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Small operations shared out to threads cost more than they are worth, on a busy machine far more."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.mark.parametrize("name", TABLE)

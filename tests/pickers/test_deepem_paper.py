@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -19,6 +20,15 @@ from relion_ext_picker.types import ModelCard
 CPU = torch.device("cpu")
 TINY = Architecture(24, (5, 2, 1), (2, 3, 1), (1, 1, 1))
 DIAMETER = 9.0  # px
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Small operations shared out to threads cost more than they are worth, on a busy machine far more."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 def blob_network() -> DeepEM:
