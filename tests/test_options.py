@@ -7,13 +7,17 @@ import pytest
 
 from relion_ext_picker.options import (
     COMMANDS,
+    PRESETS_OF,
+    RECIPES,
     PickOptions,
     SimulateOptions,
+    TrainOptions,
     check,
     flag_of,
     info_of,
     parse_range,
     range_of,
+    with_recipe,
 )
 
 ALL = [(command, item) for command, table in COMMANDS.items() for item in fields(table)]
@@ -129,3 +133,38 @@ def test_every_range_has_limits_and_a_default_within_them() -> None:
     for item in spans:
         low, high = parse_range(item, item.default)
         assert info_of(item).low <= low <= high <= info_of(item).high < 1e6
+
+
+def test_every_mode_has_its_presets() -> None:
+    for mode, presets in PRESETS_OF.items():
+        for preset in presets:
+            assert check(replace(GOOD, mode=mode, preset=preset)) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (replace(GOOD, preset="klh"), "--preset klh: --mode drpnet has the presets default, paper, paper-10005"),
+        (replace(GOOD, mode="deepem", preset="paper-10017"), "--mode deepem has the presets default, paper, klh"),
+        (TrainOptions(o="j/", preset="26s"), "--preset 26s: --mode drpnet has the presets"),
+        (TrainOptions(o="j/", preset="paper-10017"), "--preset paper-10017: must be one of default, paper, klh"),
+        (TrainOptions(o="j/", tune=True), "--tune: an option of --mode deepem only, not of drpnet"),
+        (TrainOptions(o="j/", add_false="x.star"), "--add-false: an option of --mode deepem only"),
+        (replace(GOOD, step=20.0), "--step: an option of --mode deepem only"),
+        (TrainOptions(o="j/", mode="deepem", rounds=1000), "--rounds 1000: must lie between 1 and 100"),
+    ],
+)
+def test_what_does_not_go_with_a_mode(options: object, message: str) -> None:
+    (problem,) = check(options)
+    assert message in problem
+
+
+def test_recipes_fill_in_what_is_not_given() -> None:
+    drpnet = with_recipe(TrainOptions(o="j/"))
+    assert (drpnet.steps, drpnet.batch, drpnet.learning_rate) == (600, 16, 1e-3)
+    published = with_recipe(TrainOptions(o="j/", mode="deepem", preset="klh"))
+    assert (published.epochs, published.batch, published.learning_rate) == (20, 50, 1.0)
+    given = with_recipe(TrainOptions(o="j/", mode="deepem", preset="klh", batch=7, learning_rate=0.5))
+    assert (given.batch, given.learning_rate) == (7, 0.5)
+    default = with_recipe(TrainOptions(o="j/", mode="deepem", steps=9))
+    assert default.steps == 9 and default.batch == RECIPES["DeepEM"]["batch"]

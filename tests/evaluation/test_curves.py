@@ -150,3 +150,15 @@ def test_micrographs_without_truth_are_left_out(caplog: pytest.LogCaptureFixture
     got = score_picks({"m": [[0, 0]]}, {"m": ([[0, 0]], [1]), "x": ([[0, 0]], [1])}, 5)
     assert (got.n_picks, got.precision) == (1, 1)
     assert "no truth for 1 micrographs with picks, such as x" in caplog.text
+
+
+def test_f_measures() -> None:
+    """F1 is that of the curve, F2 is the paper's 5PR / (4P + R), and nothing is divided by nothing."""
+    rng = np.random.default_rng(0)
+    hit = np.append(rng.random(50) < 0.5, False)
+    curve = precision_recall(np.append(rng.random(50), 2.0), hit, 40)
+    p, r = curve.precision, curve.recall
+    np.testing.assert_allclose(curve.f_beta(1), curve.f1)
+    assert p[0] == r[0] == curve.f_beta(2)[0] == 0
+    np.testing.assert_allclose(curve.f_beta(2)[5:], 5 * p[5:] * r[5:] / (4 * p[5:] + r[5:]))
+    assert len(precision_recall([], [], 3).f_beta(2)) == 0
