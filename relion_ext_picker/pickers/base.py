@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -105,6 +105,20 @@ class Picker(Protocol):
     def state(self) -> dict[str, dict[str, torch.Tensor]]:
         """State dictionaries of the networks, for a model file."""
         ...
+
+
+@runtime_checkable
+class Sorting(Protocol):
+    """What a picker that tells kinds of particles apart has in addition."""
+
+    def classes(self, frame: ScoreMap, xy: Array) -> NDArray[np.int64]:
+        """Prepared image, micrograph coordinates (n, 2) -> class numbers (n,), from 1."""
+        ...
+
+
+def class_numbers(picker: Picker, frame: ScoreMap, xy: Array) -> NDArray[np.int64]:
+    """Class number of each pick of a prepared micrograph, shape (n,); 0 where the picker knows no classes."""
+    return picker.classes(frame, xy) if isinstance(picker, Sorting) else np.zeros(len(xy), np.int64)
 
 
 def candidates(picker: Picker, frame: ScoreMap, pixel_size: float, request: Request) -> tuple[Array, Array]:

@@ -6,13 +6,11 @@ import logging
 import time
 from collections.abc import Sequence
 
-import numpy as np
-
 from relion_ext_picker import __version__
 from relion_ext_picker.errors import InputError
 from relion_ext_picker.io.coordinates import write_box, write_csv
 from relion_ext_picker.options import FORMATS, PickOptions
-from relion_ext_picker.pickers.base import Picker, Request, pick_prepared
+from relion_ext_picker.pickers.base import Picker, Request, class_numbers, pick_prepared
 from relion_ext_picker.relion.job import JobDirectory
 from relion_ext_picker.relion.names import coordinate_path
 from relion_ext_picker.relion.star import write_coordinate_nodes, write_micrographs, write_picks
@@ -125,9 +123,10 @@ def _pick_one(
             raise InputError(f"{micrograph.name}: its coordinate file {name} is that of {owners[name]}; rename one")
         job.path_for(name)
         xy, score = pick_prepared(picker, outcome.frame, outcome.shape, micrograph.pixel_size, request)
+        kind = class_numbers(picker, outcome.frame, xy)
     except (InputError, MemoryError) as error:
         return MicrographSummary.of_failure(micrograph, str(error) or f"{micrograph.name}: out of memory")
-    picks = Picks(micrograph, xy, score, np.zeros(len(xy), np.int64), outcome.shape)
+    picks = Picks(micrograph, xy, score, kind, outcome.shape)
     job.write(name, lambda path: write_picks(path, picks))
     stem = name.removesuffix(".star")
     if "box" in formats:
