@@ -154,7 +154,7 @@ def compare(project: Project, half: str, out: str) -> float:
         "--extend_inimask", 3, "--width_soft_edge", 6, "--lowpass", 15,
     )  # fmt: skip
     project.run("relion_postprocess", "--i", half, "--o", out, "--angpix", project.pixel_size, "--mask", "mask.mrc",
-                "--force_mask")  # fmt: skip
+                "--force_mask", "--randomize_at_A", 5 * project.pixel_size)  # fmt: skip
     general = starfile.read(project.folder / f"{out}.star", always_dict=True)["general"]
     return float(np.ravel(general["rlnFinalResolution"])[0])
 

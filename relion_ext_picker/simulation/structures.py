@@ -24,7 +24,7 @@ from relion_ext_picker.types import Array
 
 ICE_POTENTIAL = 4.5  # V
 PROTEIN_POTENTIAL = 6.8  # V
-ATOMIC_B = 50.0  # Å²; thermal motion and radiation damage at once
+ATOMIC_B = 25.0  # Å², thermal motion; what the beam does comes on top, see damage.py
 SOLVENT_BLUR = 2.0  # Å, standard deviation of the edge between particle and ice
 DEFAULT_DIAMETER = 130.0  # Å, of a random shape
 RANDOM = "procedural:"  # may stand before the name of a random shape

@@ -82,8 +82,11 @@ def write_project(options: SimulateOptions) -> list[Truth]:
     truths = []
     for number in range(1, options.micrographs + 1):
         rng = np.random.default_rng([options.seed, number])
-        made = simulate_micrograph(structure, settings, rng, projector, options.j)
         name = f"{MICROGRAPHS_DIR}/mic{number:04d}.mrc"
+        try:
+            made = simulate_micrograph(structure, settings, rng, projector, options.j)
+        except InputError as error:
+            raise InputError(f"--snr {options.snr}: {name}: {error}") from error
         truths.append(truth_of(Micrograph(name, options.pixel_size, 1, made.ctf), structure.diameter, made))
         write_micrograph(project, truths[-1], made)
         _log.info(

@@ -149,6 +149,11 @@ def test_what_cannot_be_is_named(changes: dict[str, object], message: str) -> No
         settings_of(replace(SMALL, **changes))  # type: ignore[arg-type]
 
 
+def test_an_snr_out_of_reach_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"--snr 50: Micrographs/mic0001\.mrc: .* limits it to .*; ask for less"):
+        write_project(replace(SMALL, o=str(tmp_path / "p"), snr="50"))
+
+
 @pytest.mark.parametrize("text", ["1024", "x", "10x1024", "1024x99999", "-5x200", "200x200x200", ""])
 def test_bad_sizes_are_named(text: str) -> None:
     with pytest.raises(InputError, match=r"--size .*64 to 16384 px"):
