@@ -142,3 +142,30 @@ def test_spread_is_that_of_the_worst_command(monkeypatch: pytest.MonkeyPatch) ->
     speed, cost = module("speed", monkeypatch), module("measure", monkeypatch).Cost
     steady, shaky = [cost(seconds, 1.0, 1.0) for seconds in (2.0, 2.0, 2.1)], [cost(4.0, 1.0, 1.0), cost(5.0, 1.0, 1.0)]
     assert "up to 22 %" in speed.spread([{"a": steady, "b": shaky}])
+
+
+def test_spectrum_of_a_picture(monkeypatch: pytest.MonkeyPatch) -> None:
+    pictures = module("simulation_pictures", monkeypatch)
+    wave = np.sin(2 * np.pi * 0.1 * np.arange(800, dtype=np.float32))
+    noise = np.random.default_rng(0).standard_normal((700, 800), np.float32)
+    frequency, power = pictures.spectrum(noise + wave, 1.0)
+    assert frequency[power.argmax()] == pytest.approx(0.1, abs=0.002)
+    flat = power[np.abs(frequency - 0.1) > 0.01]
+    assert np.allclose(flat[10:], 1, atol=0.25) and flat.mean() == pytest.approx(1, abs=0.03)
+
+
+def test_a_sheet_is_a_small_file_of_few_colours(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from PIL import Image
+
+    sheets = module("sheets", monkeypatch)
+    sheet = sheets.Sheet(2, 1, 100, 20)
+    sheets.show(sheet.panel(1, "noise"), np.random.default_rng(0).standard_normal((200, 220), np.float32), 100)
+    sheet.save(tmp_path / "sheet.png")
+    image = Image.open(tmp_path / "sheet.png")
+    assert image.size == (sheet.width, sheet.height) == (224, 136)
+    grey = np.asarray(image.convert("L"))
+    assert (grey[:108, :108] == 255).all(), "an empty panel"
+    assert len(np.unique(grey[8:108, 116:216])) == sheets.GREYS
+    assert (tmp_path / "sheet.png").stat().st_size < 10_000
