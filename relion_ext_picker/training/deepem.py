@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from relion_ext_picker.errors import InputError
-from relion_ext_picker.training.calibration import logistic
 from relion_ext_picker.training.windows import WindowSet
 from relion_ext_picker.types import Array
 
@@ -166,13 +165,21 @@ def judge(network: nn.Module, windows: Array) -> NDArray[np.float64]:
 
 
 def even_odds(network: nn.Module, windows: WindowSet) -> Line:
-    """The line in the log odds that makes scores probabilities where half of all windows are particles.
+    """The shift of the log odds that puts 0.5 where the fewest windows are judged wrongly, particles and others alike.
 
     A network that was trained on every place of a micrograph takes particles for rare, and so gives low scores.
     """
-    score = [judge(network, part) for part in (windows.positives, windows.negatives)]
-    hit = np.repeat([True, False], [len(part) for part in score])
-    return logistic(log_odds(np.concatenate(score)), hit) if hit.any() and not hit.all() else (1.0, 0.0)
+    particles, others = (log_odds(judge(network, part)) for part in (windows.positives, windows.negatives))
+    if not len(particles) or not len(others):
+        return 1.0, 0.0
+    odds = np.concatenate([particles, others])
+    order = np.argsort(odds, kind="stable")
+    particle, odds = (order < len(particles)), odds[order]
+    missed = np.append(0, np.cumsum(particle)) / len(particles)
+    false = 1 - np.append(0, np.cumsum(~particle)) / len(others)
+    best = np.flatnonzero(missed + false <= (missed + false).min() + 1e-9)
+    edges = np.concatenate([odds[:1] - 1, 0.5 * (odds[1:] + odds[:-1]), odds[-1:] + 1])
+    return 1.0, -float(edges[best[len(best) // 2]])
 
 
 def log_odds(score: NDArray[np.float64]) -> NDArray[np.float64]:
