@@ -42,8 +42,10 @@ class Project:
     folder : Path
     diameter : float
         Of the particle, Å.
+    full : int
+        px of the particle as cut.
     box : int
-        px of the extracted particle.
+        px of the extracted particle, to which it is then reduced.
     pixel_size : float
         Å/px of the extracted particle.
     symmetry : str
@@ -51,6 +53,7 @@ class Project:
 
     folder: Path
     diameter: float
+    full: int
     box: int
     pixel_size: float
     symmetry: str
@@ -118,7 +121,7 @@ def extract(folder: Path, factor: float, symmetry: str) -> tuple[Project, int]:
     full = 2 * round(0.75 * diameter / pixel_size)
     box = 2 * round(0.5 * full / factor)
     full = 2 * round(0.5 * box * factor)
-    project = Project(folder, diameter, box, pixel_size * full / box, symmetry)
+    project = Project(folder, diameter, full, box, pixel_size * full / box, symmetry)
     radius = round(0.5 * 1.12 * diameter / project.pixel_size)
     project.run(
         "relion_preprocess", "--i", "micrographs_ctf.star", "--reextract_data_star", "particles_truth.star",
@@ -161,8 +164,9 @@ def compare(project: Project, half: str, out: str) -> float:
 
 def truth_map(project: Project, name: str, low_pass: float) -> str:
     """The true structure at the size and pixel size of the particles, blurred to `low_pass` Å."""
-    project.run("relion_image_handler", "--i", "Truth/structure.mrc", "--o", name, "--rescale_angpix",
-                project.pixel_size, "--new_box", project.box)  # fmt: skip
+    # First the box, then the size: so that both come out exactly as those of the particles.
+    project.run("relion_image_handler", "--i", "Truth/structure.mrc", "--o", name, "--new_box", project.full)
+    project.run("relion_image_handler", "--i", name, "--o", name, "--rescale_angpix", project.pixel_size)
     project.run("relion_image_handler", "--i", name, "--o", name, "--angpix", project.pixel_size, "--lowpass", low_pass)
     return name
 
