@@ -1,0 +1,277 @@
+"""The default DeepCryoPicker network teaches itself: rounds of training, each on what the round before is sure of.
+
+The first round learns from the good particles of the clustering, which misses many and is wrong about some. What its
+networks find with certainty is what the next round learns from. A network believes what it was taught, mistakes
+included; therefore two are trained, on either half of the micrographs, and each labels the half that it has not seen.
+The last round trains one network on all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from relion_ext_picker.evaluation.matching import match
+from relion_ext_picker.pickers.deepcryopicker.classes import kinds_among
+from relion_ext_picker.pickers.deepcryopicker.network import Shape
+from relion_ext_picker.pickers.deepcryopicker.picker import DefaultDeepCryoPicker, untrained
+from relion_ext_picker.training.deepcryopicker_examples import (
+    Drawing,
+    Marked,
+    TrainingSet,
+    balanced_batches,
+    classes_of,
+    draw_examples,
+)
+from relion_ext_picker.training.loop import Batch, Schedule, fit
+from relion_ext_picker.types import Array, ScoreMap
+
+Progress = Callable[[str], None]
+HIT_RADIUS = 0.4  # of the diameter: a find this close to a good candidate is the same particle
+LEAST_REACH = 0.5  # log odds; less spread than this is chance
+DOUBT = 2.0  # log odds below the valley, down to where a find may still be a particle
+STEP, SMOOTH = 0.1, 0.5  # log odds: sampling and smoothing of the distribution of scores
+HALVES = ("first", "second")
+NOISE = 0.2  # standard deviation of the noise added to a window, of that of the image
+EDGES = 0.2  # share of the windows that are shown as if cut by the edge of the micrograph
+BRIGHTNESS = 0.15  # windows are multiplied by 1 plus or minus this
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How the default network is trained.
+
+    Attributes
+    ----------
+    rounds : int
+        The first learns from clustering, each further one from the finds of the one before.
+    steps, last_steps : int
+        Optimiser steps for each half of the micrographs, and of the last round, which learns from all.
+    batch : int
+    learning_rate : float
+    drawing : Drawing
+    particles : float
+        Share of the particle classes in a batch.
+    held_out : float
+        Share of the micrographs that is kept for measuring accuracy.
+    negative : bool
+        Bad examples are a class of their own.
+    shape : Shape
+    """
+
+    rounds: int = 3
+    steps: int = 150
+    last_steps: int = 300
+    batch: int = 96
+    learning_rate: float = 2e-3
+    drawing: Drawing = field(default_factory=Drawing)
+    particles: float = 0.2
+    held_out: float = 0.0
+    negative: bool = False
+    shape: Shape = field(default_factory=Shape)
+
+
+def self_train(
+    marked: Sequence[Marked], recipe: Recipe, device: torch.device, seed: int, progress: Progress
+) -> DefaultDeepCryoPicker:
+    """Train the compact network from the clustering of a few micrographs.
+
+    Parameters
+    ----------
+    marked : sequence of Marked
+        Micrographs as :meth:`DefaultDeepCryoPicker.prepare` of an untrained picker makes them, with candidates.
+    recipe : Recipe
+    device : torch.device
+    seed : int
+    progress : callable
+        Takes one line of text. It may raise, to stop the training.
+
+    Returns
+    -------
+    DefaultDeepCryoPicker
+        Its card names what it learned from.
+
+    Raises
+    ------
+    InputError
+        Too few good particles, or no background.
+    """
+    torch.manual_seed(seed)
+    rng = np.random.default_rng(seed)
+    known = list(marked) if len(marked) > 1 else halves(marked[0])
+    classes = classes_of(known, negative=recipe.negative)
+    folds = [list(range(which, len(known), 2)) for which in (0, 1)]
+    history: list[dict[str, int]] = []
+
+    def trained(which: Sequence[int], steps: int, text: str) -> DefaultDeepCryoPicker:
+        picker = untrained(classes, device, recipe.shape)
+        chosen = [known[index] for index in which]
+        examples = draw_examples(picker.cut, chosen, classes, picker.card.reference_diameter, recipe.drawing, rng)
+        history.append(examples.counts())
+        listed = ", ".join(f"{count} {name}" for name, count in history[-1].items())
+        progress(f"{text}: {len(chosen)} micrographs, {listed}")
+        batches = balanced_batches(examples, int(rng.integers(2**31)), recipe.batch, recipe.particles)
+        schedule = Schedule(steps, recipe.learning_rate, average=0.98, report=50)
+        network = fit(picker.network(), batches, _loss, schedule, device, lambda line, _: progress(f"{text}: {line}"))
+        return picker.with_network(network.state_dict())
+
+    for number in range(1, recipe.rounds):
+        pair = [
+            trained(which, recipe.steps, f"round {number}, {name} half")
+            for which, name in zip(folds, HALVES, strict=True)
+        ]
+        finds = [finds_of(pair[1 - index % 2], item) for index, item in enumerate(known)]
+        limits = limits_of(finds)
+        known = [relabelled(item, found, limits) for item, found in zip(known, finds, strict=True)]
+    picker = trained(range(len(known)), recipe.last_steps, f"round {recipe.rounds}")
+    limits = limits_of([finds_of(picker, item) for item in known])
+    provenance: dict[str, Any] = {"micrographs": len(marked), "examples": history, "seed": seed}
+    return calibrated(picker, limits.valley, provenance)
+
+
+def halves(item: Marked) -> list[Marked]:
+    """A micrograph cut in two across its longer side, each half with its own candidates."""
+    values, grid = item.frame.values, item.frame.grid
+    axis = int(values.shape[1] > values.shape[0])
+    middle = values.shape[axis] // 4 * 2
+    places = np.stack(grid.from_original(item.xy), axis=1)[:, axis]
+    offset = list(grid.offset)
+    offset[axis] += middle * grid.scale[axis]
+    found = []
+    for part, inside, moved in (
+        (np.take(values, range(middle), axis), places < middle, grid),
+        (np.take(values, range(middle, values.shape[axis]), axis), places >= middle,
+         replace(grid, offset=(offset[0], offset[1]))),
+    ):  # fmt: skip
+        frame = ScoreMap(np.ascontiguousarray(part), moved)
+        found.append(Marked(item.name, frame, item.xy[inside], item.kind[inside], item.good[inside]))
+    return found
+
+
+@dataclass(frozen=True)
+class Finds:
+    """What a network finds in a micrograph.
+
+    Attributes
+    ----------
+    xy : ndarray, shape (n, 2), float32
+        Micrograph coordinates.
+    kind : ndarray, shape (n,), int64
+    odds : ndarray, shape (n,), float64
+        Logarithm of the odds of being a particle.
+    confirmed : ndarray, shape (n,), bool
+        Whether a good candidate lies there.
+    """
+
+    xy: Array
+    kind: NDArray[np.int64]
+    odds: NDArray[np.float64]
+    confirmed: NDArray[np.bool_]
+
+
+def finds_of(picker: DefaultDeepCryoPicker, item: Marked) -> Finds:
+    """All local maxima of a network's score, and which of them are good candidates."""
+    diameter = picker.card.reference_diameter * float(np.mean(item.frame.grid.scale))
+    score_map = picker.propose(item.frame)
+    rows, cols, score = picker.peaks(score_map, 0.5 * diameter, 0.0)
+    xy = score_map.to_original(rows, cols)
+    kind = picker.classes(item.frame, xy) - 1
+    confirmed, _ = match(item.xy[item.good], xy, score, HIT_RADIUS * diameter)
+    odds = np.clip(score.astype(np.float64), 1e-6, 1 - 1e-6)
+    return Finds(xy, kind, np.log(odds / (1 - odds)), confirmed)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Where particles begin, logarithm of the odds.
+
+    Attributes
+    ----------
+    sure : float
+        From here on a find teaches the next round.
+    valley : float
+        Between the heap of particles and the heap of everything else.
+    doubtful : float
+        From here on a find is at least not taken for background.
+    """
+
+    sure: float
+    valley: float
+    doubtful: float
+
+
+def limits_of(finds: Sequence[Finds]) -> Limits:
+    """Where the finds of a network over several micrographs divide into particles and others.
+
+    Scores of particles lie about a value that depends on how many were missed in training, and so does the gap
+    between them and those of anything else. Where the heap of particles is, the finds tell that good candidates
+    confirm. It ends at Tukey's outer boundary of ordinary values (2.7 standard deviations below the middle, for normal
+    values), taken from the upper half alone, because the lower one holds the mistakes of the clustering. The valley is
+    where finds of any kind are fewest, between the two heaps.
+    """
+    odds = np.concatenate([found.odds for found in finds])
+    confirmed = np.concatenate([found.confirmed for found in finds])
+    if not confirmed.any():
+        return Limits(0.0, 0.0, -DOUBT)
+    middle, upper = np.percentile(odds[confirmed], [50, 75])
+    fence = float(middle) - max(4 * float(upper - middle), LEAST_REACH)
+    valley = min(fence, valley_of(odds, float(middle)))
+    return Limits(fence, valley, valley - DOUBT)
+
+
+def valley_of(odds: NDArray[np.float64], upper: float) -> float:
+    """Where values are fewest between the heap about `upper` and the heap below it; `upper` where there is none."""
+    grid = np.arange(-14.0, upper + STEP, STEP)
+    density = np.exp(-0.5 * ((grid[:, None] - odds[None]) / SMOOTH) ** 2).sum(1)
+    lower = int(density[grid <= upper - 3 * SMOOTH].argmax())
+    return float(grid[lower + int(density[lower:].argmin())])
+
+
+def relabelled(item: Marked, found: Finds, limits: Limits) -> Marked:
+    """The micrograph with what a network found in place of its candidates; good are those that it is sure of."""
+    kept = found.odds >= limits.doubtful
+    return Marked(item.name, item.frame, found.xy[kept], found.kind[kept], found.odds[kept] >= limits.sure)
+
+
+def calibrated(picker: DefaultDeepCryoPicker, limit: float, provenance: dict[str, Any]) -> DefaultDeepCryoPicker:
+    """The same picker with its scores so shifted that the limit (logarithm of the odds) becomes 0.5."""
+    network = picker.network()
+    mine = torch.from_numpy(kinds_among(picker.class_names))
+    assert network.output.bias is not None
+    with torch.no_grad():
+        # Particle classes share the shift, so the odds of all of them together move by exactly this.
+        network.output.bias[mine] -= limit
+    return picker.with_network(network.state_dict(), replace(picker.card, threshold=0.5, provenance=provenance))
+
+
+def accuracy(picker: DefaultDeepCryoPicker, examples: TrainingSet) -> float:
+    """Share of windows whose likeliest class is the right one."""
+    if not len(examples):
+        return float("nan")
+    found = picker.judge(np.asarray(examples.windows, np.float32)).argmax(1)
+    return float((found == examples.labels).mean())
+
+
+def _loss(network: nn.Module, batch: Batch) -> Tensor:
+    windows, labels = batch
+    gain = 1 + BRIGHTNESS * (2 * torch.rand(len(windows), 1, 1, 1, device=windows.device) - 1)
+    seen = _cut_off(windows * gain + NOISE * torch.randn_like(windows))
+    logits = network(seen.contiguous(memory_format=torch.channels_last))[:, :, 0, 0]
+    return nn.functional.cross_entropy(logits.float(), labels)
+
+
+def _cut_off(windows: Tensor) -> Tensor:
+    """Some windows as they are at the edge of a micrograph: 0 beyond a line that may reach their middle.
+
+    Always on the same side, since windows are turned at random before.
+    """
+    count, side = len(windows), windows.shape[-1]
+    first = torch.rand(count, 1, 1, 1, device=windows.device) * side / 2
+    first = torch.where(torch.rand_like(first) < EDGES, first, 0)
+    return windows * (torch.arange(side, device=windows.device) >= first)
