@@ -7,7 +7,6 @@ the particle relative to the grid. What a window should answer falls with the di
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -19,7 +18,7 @@ from relion_ext_picker.errors import InputError
 from relion_ext_picker.pickers.deepem.default import DefaultDeepEM, margins
 from relion_ext_picker.pickers.deepem.default_network import Shape
 from relion_ext_picker.training.batches import Source, turned
-from relion_ext_picker.training.calibration import calibrated, judged_candidates, uncalibrated
+from relion_ext_picker.training.calibration import calibrated, uncalibrated
 from relion_ext_picker.training.loop import Batch, Progress, Schedule, fit
 from relion_ext_picker.training.patches import Labelled
 from relion_ext_picker.training.targets import heat_map
@@ -30,17 +29,10 @@ PATCH = 128  # side, px
 FIELD = 160  # side that a simulated field should have, px
 SIGMA = 0.10  # of the diameter: how far off centre a window may be
 POOL, REUSE = 1024, 2.0  # simulated patches that are kept, and how often each is used
-REVIEWS = (1 / 3, 2 / 3)  # shares of the steps after which it is asked which particles nobody has marked
-INCOMPLETE = 0.5  # share of the sure candidates that are marked, below which a micrograph counts as picked in part
-SURE, LIKELY = 50, 20  # percentiles of the scores of the marked particles
-UNKNOWN_RADIUS = 0.5  # of the diameter: how much around a particle that nobody has marked is not learnt from
 VERIFIED_WEIGHT = 0.1  # of the loss over verified windows; that over patches is small, for most of it is background
 CALIBRATION_FIELDS, CALIBRATION_SEED = 300, 424_242
 
-_log = logging.getLogger(__name__)
-
-Drawn = tuple[Array, Array, Array]  # a patch, its particles and what is left out, both (n, 2), x and y in px of it
-Draw = Callable[[], Drawn]
+Draw = Callable[[], tuple[Array, Array]]  # a patch and its particles (n, 2), x and y in px of it
 
 
 @dataclass(frozen=True)
@@ -70,8 +62,8 @@ def train_default(
 ) -> DefaultDeepEM:
     """Go on training the network of a picker on micrographs with coordinates.
 
-    Where hardly any of what looks like a particle is marked, a micrograph counts as picked in part: what else is
-    probably a particle is then left out instead of being learnt as background.
+    Micrographs need not be picked completely. Where the marked particles are a random sample, learning the others as
+    background lowers all scores alike and leaves their order (Elkan and Noto 2008); the calibration mends the level.
 
     Parameters
     ----------
@@ -101,19 +93,11 @@ def train_default(
     picker = uncalibrated(picker)
     network = picker.network()
     patches = Patches([_padded(item, picker.shape) for item in labelled], np.random.default_rng(seed))
-    stops = {round(share * schedule.steps) for share in REVIEWS}
-
-    def batches() -> Iterator[Batch]:
-        maps = _map_batches(patches.draw, picker, course.batch, seed, keep=0)
-        windows = _verified_batches(course.verified, course.batch, seed)
-        for step, batch in enumerate(maps):
-            if step in stops:
-                patches.unknown = unmarked(picker.with_network(network.state_dict()), labelled)
-            yield (*batch, *next(windows))
-
-    fitted = fit(network, batches(), _loss(picker.shape.step), schedule, picker.device, progress)
-    trained = picker.with_network(fitted.state_dict())
-    return calibrated(trained, labelled, unmarked(trained, labelled))
+    maps = _map_batches(patches.draw, picker, course.batch, seed, keep=0)
+    windows = _verified_batches(course.verified, course.batch, seed)
+    batches = ((*batch, *more) for batch, more in zip(maps, windows, strict=True))
+    fitted = fit(network, batches, _loss(picker.shape.step), schedule, picker.device, progress)
+    return calibrated(picker.with_network(fitted.state_dict()), labelled)
 
 
 def train_general(
@@ -150,61 +134,33 @@ def train_general(
     for index in range(CALIBRATION_FIELDS):
         image, xy = fresh()
         fields.append(Labelled(f"field {index}", picker.normalised(ScoreMap(image, Grid())), xy))
-    return calibrated(trained, fields, [np.zeros((0, 2), np.float32)] * len(fields))
+    return calibrated(trained, fields)
 
 
 class Patches:
-    """Random patches of prepared micrographs, with what is known of them.
+    """Random patches of prepared micrographs.
 
     Parameters
     ----------
     micrographs : sequence of Labelled
         With their margins, so that every window of a patch is one that the picker judges.
     rng : Generator
-
-    Attributes
-    ----------
-    unknown : list of ndarray, shape (k, 2)
-        Places of each micrograph, in its px, that are learnt neither as particles nor as background.
     """
 
     def __init__(self, micrographs: Sequence[Labelled], rng: np.random.Generator) -> None:
         self._micrographs, self._rng = micrographs, rng
-        self.unknown = [np.zeros((0, 2), np.float32) for _ in micrographs]
         self._side = min(PATCH, *(min(item.frame.values.shape) for item in micrographs))
         areas = np.array([item.frame.values.size for item in micrographs], np.float64)
         self._share = areas / areas.sum()
 
-    def draw(self) -> Drawn:
-        """A patch."""
+    def draw(self) -> tuple[Array, Array]:
+        """A patch and its particles (n, 2), x and y in px of it; some lie outside."""
         index = int(self._rng.choice(len(self._micrographs), p=self._share))
         item, side = self._micrographs[index], self._side
         image = item.frame.values
         top, left = (int(self._rng.integers(whole - side + 1)) for whole in image.shape)
-        particles, unknown = (
-            np.ascontiguousarray((frame_places(each) - (top, left))[:, ::-1], np.float32)
-            for each in (item, replace(item, xy=self.unknown[index]))
-        )
-        return image[top : top + side, left : left + side], particles, unknown
-
-
-def unmarked(picker: DefaultDeepEM, labelled: Sequence[Labelled]) -> list[Array]:
-    """Places that are probably particles which nobody has marked, (k, 2) micrograph px for each micrograph.
-
-    None where most of what the picker is sure of is marked: there the rest is what it gets wrong.
-    """
-    found = [judged_candidates(picker, item) for item in labelled]
-    marked = np.concatenate([score[hit] for _, score, hit in found])
-    if not len(marked):
-        return [np.zeros((0, 2), np.float32) for _ in labelled]
-    sure, likely = np.percentile(marked, [SURE, LIKELY])
-    places = []
-    for item, (xy, score, hit) in zip(labelled, found, strict=True):
-        share = float(hit[score >= sure].mean()) if (score >= sure).any() else 1.0
-        if share < INCOMPLETE:
-            _log.info("%s: %.0f %% of what looks like a particle is marked", item.name, 100 * share)
-        places.append(xy[~hit & (score >= likely)] if share < INCOMPLETE else xy[:0])
-    return places
+        places = frame_places(item) - (top, left)
+        return image[top : top + side, left : left + side], np.ascontiguousarray(places[:, ::-1], np.float32)
 
 
 def _padded(item: Labelled, sizes: Shape) -> Labelled:
@@ -219,7 +175,7 @@ def _fields(picker: DefaultDeepEM, source: Source, seed: int) -> Draw:
     """Patches of simulated fields, some of which reach beyond the edge."""
     fresh, rng = source.draws(seed), np.random.default_rng(seed)
 
-    def draw() -> Drawn:
+    def draw() -> tuple[Array, Array]:
         image, xy = fresh()
         padded = _padded(Labelled("field", picker.normalised(ScoreMap(image, Grid())), xy), picker.shape)
         return Patches([padded], rng).draw()
@@ -228,7 +184,7 @@ def _fields(picker: DefaultDeepEM, source: Source, seed: int) -> Draw:
 
 
 def _map_batches(draw: Draw, picker: DefaultDeepEM, batch: int, seed: int, keep: int) -> Iterator[Batch]:
-    """Endless batches (patches (b, 1, h, w), answers (b, rows, columns), weights of these).
+    """Endless batches (patches (b, 1, h, w), answers (b, rows, columns)).
 
     Patches are turned and mirrored. With `keep` above 0 so many are kept and used several times, because making them
     costs more than learning from them.
@@ -241,20 +197,17 @@ def _map_batches(draw: Draw, picker: DefaultDeepEM, batch: int, seed: int, keep:
             pool = (pool + fresh)[-keep:]
             fresh = [pool[index] for index in rng.choice(len(pool), batch, replace=False)]
         pairs = [turned(image, answer, int(rng.integers(8))) for image, answer in fresh]
-        answers = torch.stack([answer for _, answer in pairs])
-        yield torch.stack([image for image, _ in pairs]), answers[:, 0], answers[:, 1]
+        yield torch.stack([image for image, _ in pairs]), torch.stack([answer[0] for _, answer in pairs])
 
 
-def _example(drawn: Drawn, picker: DefaultDeepEM) -> tuple[Tensor, Tensor]:
-    """A patch (1, h, w), and the answers for its windows with their weights (2, rows, columns)."""
-    image, particles, unknown = drawn
-    window, step, reference = picker.shape.window, picker.shape.step, picker.card.reference_diameter
-    side = (image.shape[0] - window) // step + 1
-    shape, shift = (side * step, side * step), 0.5 * (window - step)
-    answer = heat_map(particles - shift, shape, step, SIGMA * reference)
-    nearness = heat_map(unknown - shift, shape, step, UNKNOWN_RADIUS * reference)
-    weight = (nearness < np.exp(-0.5)).astype(np.float32)
-    return torch.from_numpy(image)[None], torch.from_numpy(np.stack([answer, weight]))
+def _example(drawn: tuple[Array, Array], picker: DefaultDeepEM) -> tuple[Tensor, Tensor]:
+    """A patch (1, h, w) and the answers for its windows (1, rows, columns)."""
+    image, particles = drawn
+    window, step = picker.shape.window, picker.shape.step
+    side = ((image.shape[0] - window) // step + 1) * step
+    sigma = SIGMA * picker.card.reference_diameter
+    answer = heat_map(particles - 0.5 * (window - step), (side, side), step, sigma)
+    return torch.from_numpy(image)[None], torch.from_numpy(answer)[None]
 
 
 def _verified_batches(windows: WindowSet | None, batch: int, seed: int) -> Iterator[Batch]:
@@ -274,9 +227,9 @@ def _loss(step: int) -> Callable[[nn.Module, Batch], Tensor]:
     """Cross entropy over all windows of the patches, and over verified windows where there are any."""
 
     def loss(network: nn.Module, batch: Batch) -> Tensor:
-        image, answer, weight, *verified = batch
+        image, answer, *verified = batch
         logits = network(image.contiguous(memory_format=torch.channels_last), step).float()
-        total = nn.functional.binary_cross_entropy_with_logits(logits, answer, weight)
+        total = nn.functional.binary_cross_entropy_with_logits(logits, answer)
         if verified:
             windows, known = verified
             total = total + VERIFIED_WEIGHT * nn.functional.binary_cross_entropy_with_logits(
