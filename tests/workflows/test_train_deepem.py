@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from relion_ext_picker.cli import main
 from relion_ext_picker.errors import InputError
 from relion_ext_picker.io.coordinates import write_csv
 from relion_ext_picker.io.weights import builtin_model, load_model
+from relion_ext_picker.options import PickOptions
 from relion_ext_picker.pickers.deepem import presets
 from relion_ext_picker.pickers.deepem.exact import StdWindow
 from relion_ext_picker.pickers.deepem.presets import Architecture, Preset
@@ -23,7 +25,7 @@ from relion_ext_picker.training import deepem_default
 from relion_ext_picker.types import Micrograph
 from relion_ext_picker.workflows import deepem_general, deepem_tuning
 from relion_ext_picker.workflows.deepem_tuning import fitting_kernels
-from relion_ext_picker.workflows.scanning import std_window
+from relion_ext_picker.workflows.scanning import advise, std_window
 from relion_ext_picker.workflows.training_set import NAME, marks_of, read_set
 
 TRAINING = "External/job005/"
@@ -100,8 +102,9 @@ def test_from_coordinates(project: Simulated, preset: str) -> None:
     assert points[-1] == (3 if preset == "default" else 2)
 
 
+@pytest.mark.slow
 def test_a_model_that_was_trained_picks(project: Simulated) -> None:
-    words = ["--steps", "30", "--batch", "8", "--preset", "default", "--scratch"]
+    words = ["--steps", "30", "--batch", "4", "--preset", "default", "--scratch"]
     assert train("--in_coords", TRUTH, *words) == 0
     card, _ = load_model(Path(MODEL))
     assert pick("--mode", "deepem", "--model", MODEL) == 0
@@ -341,6 +344,17 @@ def test_a_model_of_another_box(
 def test_no_built_in_model_of_a_published_preset(project: Simulated, capsys: pytest.CaptureFixture[str]) -> None:
     assert pick("--mode", "deepem", "--preset", "klh") == 1
     assert "train with relion_ext_picker train --mode deepem --preset klh" in capsys.readouterr().err
+
+
+def test_the_general_model_is_a_beginning(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    options = PickOptions(o="j/", mode="deepem", in_mics="m.star", diameter=120.0)
+    advise(replace(options, model="own.safetensors"))
+    advise(replace(options, mode="drpnet"))
+    assert not caplog.text
+    advise(options)
+    assert "trained on your own picks is expected to do better" in caplog.text
+    assert "train --mode deepem --in_mics m.star --in_coords PICKS --diameter 120" in caplog.text
 
 
 def test_a_micrograph_that_cannot_be_read_is_left_out(project: Simulated, capsys: pytest.CaptureFixture[str]) -> None:
