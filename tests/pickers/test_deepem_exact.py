@@ -106,7 +106,7 @@ def test_every_step_equals_a_loop_over_windows(architecture: Architecture, step:
     np.testing.assert_allclose(found.score.ravel(), expected, rtol=0, atol=1e-4)
 
 
-@pytest.mark.parametrize("sizes", [(7, 3, 100), (128, 16, 400_000)])
+@pytest.mark.parametrize("sizes", [(7, 3, 100), (128, 16, 1_000_000)])
 def test_groups_of_any_size_and_threads_give_the_same(
     sizes: tuple[int, int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:

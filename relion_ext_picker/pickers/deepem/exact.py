@@ -12,6 +12,7 @@ instead of the image: blocks and maps fit each other, so turning commutes with e
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -30,7 +31,7 @@ from relion_ext_picker.types import Array
 
 WIDE = 128  # windows in a group in the first layer, which works along them: the more, the longer its loops
 NARROW = 32  # windows in a group from then on: what they need stays within a few MB
-CHUNK = 400_000  # values that sigmoids are taken of at a time, so that they stay in the cache
+CHUNK = 1_000_000  # values that sigmoids are taken of at a time, so that they stay in the cache
 
 
 @dataclass(frozen=True)
@@ -219,11 +220,20 @@ class _Field:
         places = -(-columns // step)
         out = torch.zeros(len(weight), rows, step, places, device=weight.device)
         whole = torch.zeros(rows, places * step, device=weight.device)
-        for index, filter_ in enumerate(weight):
-            spectrum = torch.fft.rfft2(filter_, s=self._size).conj_physical_().mul_(self._spectrum)
+        # Of a transform of a small kernel, whole rows would be zeros: two products with waves are quicker.
+        waves = [_waves(size, kernel).to(weight.device) for size in self._size]
+        bands = torch.matmul(waves[0], weight.to(waves[0].dtype))
+        for index, band in enumerate(bands):
+            spectrum = torch.mm(band, waves[1][: self._spectrum.shape[1]].T).mul_(self._spectrum)
             whole[:, :columns] = torch.fft.irfft2(spectrum, s=self._size)[:rows, :columns]
             out[index] = whole.view(rows, places, step).transpose(1, 2)
         return out
+
+
+def _waves(size: int, count: int) -> Tensor:
+    """Conjugate of the matrix of a Fourier transform of `count` values padded to `size`, (size, count)."""
+    phase = torch.arange(size)[:, None] * torch.arange(count) % size * (2 * math.pi / size)
+    return torch.polar(torch.ones_like(phase), phase)
 
 
 class _Turned:

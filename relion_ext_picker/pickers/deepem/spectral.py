@@ -33,15 +33,20 @@ class Workspace:
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
+        self._arrays: dict[str, dict[tuple[int, ...], Tensor]] = {}
         self._memory: dict[str, Tensor] = {}
 
     def take(self, name: str, *shape: int) -> Tensor:
         """An array of `shape` with any content; the one taken before under this name is lost."""
-        size = math.prod(shape)
-        memory = self._memory.get(name)
-        if memory is None or memory.numel() < size:
-            memory = self._memory[name] = torch.zeros(size, device=self._device)
-        return memory[:size].view(shape)
+        arrays = self._arrays.setdefault(name, {})
+        if shape not in arrays:
+            size = math.prod(shape)
+            memory = self._memory.get(name)
+            if memory is None or memory.numel() < size:
+                arrays.clear()
+                memory = self._memory[name] = torch.zeros(size, device=self._device)
+            arrays[shape] = memory[:size].view(shape)
+        return arrays[shape]
 
 
 class SpectralConvolution:
@@ -100,13 +105,14 @@ class SpectralConvolution:
         for parity in range(2):
             _product(self._forward[parity], folded[parity].view(inputs, half, -1), tall[parity].view(inputs, rows, -1))
         tall = tall.view(-1, side, n)
-        folded = space.take("a", 2, len(tall), half, n)
+        count = tall.shape[0]
+        folded = space.take("a", 2, count, half, n)
         rest = side - half
         torch.add(tall[:, :rest], tall[:, half:], out=folded[0, :, :rest])
         torch.sub(tall[:, :rest], tall[:, half:], out=folded[1, :, :rest])
         if rest < half:
             folded[:, :, rest:] = tall[:, rest:half]
-        series = space.take("b2", 2, len(tall), rows, n)
+        series = space.take("c", 2, count, rows, n)
         for parity in range(2):
             _product(self._forward[parity], folded[parity], series[parity])
         return series.view(2, 2, inputs, self._slots, 2, self._slots, 2, n)
@@ -149,7 +155,7 @@ class SpectralConvolution:
 
 
 def _product(matrix: Tensor, batch: Tensor, out: Tensor) -> None:
-    torch.bmm(matrix.expand(len(batch), -1, -1), batch, out=out)
+    torch.bmm(matrix.expand(batch.shape[0], -1, -1), batch, out=out)
 
 
 def _series(period: int, count: int, centre: float) -> Tensor:
