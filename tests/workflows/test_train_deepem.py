@@ -347,7 +347,7 @@ def test_no_built_in_model_of_a_published_preset(project: Simulated, capsys: pyt
 
 
 def test_the_general_model_is_a_beginning(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level("INFO")
+    caplog.set_level("INFO", logger="relion_ext_picker")
     options = PickOptions(o="j/", mode="deepem", in_mics="m.star", diameter=120.0)
     advise(replace(options, model="own.safetensors"))
     advise(replace(options, mode="drpnet"))
