@@ -10,6 +10,8 @@ from torch import Tensor
 
 from relion_ext_picker.errors import InputError, WeightsError
 from relion_ext_picker.pickers.base import Picker
+from relion_ext_picker.pickers.deepcryopicker.paper import PaperDeepCryoPicker
+from relion_ext_picker.pickers.deepcryopicker.picker import DefaultDeepCryoPicker
 from relion_ext_picker.pickers.deepem.default import DefaultDeepEM
 from relion_ext_picker.pickers.deepem.paper import PaperDeepEM
 from relion_ext_picker.pickers.deepem.presets import PRESETS as PUBLISHED_DEEPEM
@@ -25,6 +27,10 @@ BUILDERS: dict[tuple[str, str], Build] = {
     ("drpnet", "paper"): lambda card, networks, device, views: PaperPicker(
         card, {name: dict(tensors) for name, tensors in networks.items()}, device
     ),
+    ("deepcryopicker", "default"): lambda card, networks, device, views: DefaultDeepCryoPicker(
+        card, networks, device, views
+    ),
+    ("deepcryopicker", "paper"): lambda card, networks, device, views: PaperDeepCryoPicker(card, networks, device),
     ("deepem", "default"): lambda card, networks, device, views: DefaultDeepEM(card, networks, device, views),
     **{
         ("deepem", preset): lambda card, networks, device, views: PaperDeepEM(card, networks, device)

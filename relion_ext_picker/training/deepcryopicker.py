@@ -8,6 +8,7 @@ The last round trains one network on all.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -36,6 +37,7 @@ Progress = Callable[[str], None]
 HIT_RADIUS = 0.4  # of the diameter: a find this close to a good candidate is the same particle
 LEAST_REACH = 0.5  # log odds; less spread than this is chance
 DOUBT = 2.0  # log odds below the valley, down to where a find may still be a particle
+LEAST_ODDS = -14.0  # logarithm of the odds of the lowest score that is told from 0
 STEP, SMOOTH = 0.1, 0.5  # log odds: sampling and smoothing of the distribution of scores
 HALVES = ("first", "second")
 NOISE = 0.2  # standard deviation of the noise added to a window, of that of the image
@@ -183,7 +185,8 @@ def finds_of(picker: DefaultDeepCryoPicker, item: Marked) -> Finds:
     xy = score_map.to_original(rows, cols)
     kind = picker.classes(item.frame, xy) - 1
     confirmed, _ = match(item.xy[item.good], xy, score, HIT_RADIUS * diameter)
-    odds = np.clip(score.astype(np.float64), 1e-6, 1 - 1e-6)
+    least = 1 / (1 + math.exp(-LEAST_ODDS))
+    odds = np.clip(score.astype(np.float64), least, 1 - least)
     return Finds(xy, kind, np.log(odds / (1 - odds)), confirmed)
 
 
@@ -211,26 +214,33 @@ def limits_of(finds: Sequence[Finds]) -> Limits:
 
     Scores of particles lie about a value that depends on how many were missed in training, and so does the gap
     between them and those of anything else. Where the heap of particles is, the finds tell that good candidates
-    confirm. It ends at Tukey's outer boundary of ordinary values (2.7 standard deviations below the middle, for normal
-    values), taken from the upper half alone, because the lower one holds the mistakes of the clustering. The valley is
-    where finds of any kind are fewest, between the two heaps.
+    confirm: its middle is their commonest score. It ends at Tukey's boundary of ordinary values (2.7 standard
+    deviations below the middle, for normal values), taken from the scores above the middle alone, because those below
+    hold the mistakes of the clustering. The valley is where finds of any kind are fewest, between the two heaps.
     """
     odds = np.concatenate([found.odds for found in finds])
     confirmed = np.concatenate([found.confirmed for found in finds])
     if not confirmed.any():
         return Limits(0.0, 0.0, -DOUBT)
-    middle, upper = np.percentile(odds[confirmed], [50, 75])
-    fence = float(middle) - max(4 * float(upper - middle), LEAST_REACH)
-    valley = min(fence, valley_of(odds, float(middle)))
+    grid, density = _density(odds[confirmed], float(odds.max()))
+    middle = float(grid[density.argmax()])
+    above = odds[confirmed & (odds >= middle)]
+    fence = middle - max(4 * float(np.median(above) - middle) if len(above) else 0.0, LEAST_REACH)
+    valley = min(fence, valley_of(odds, middle))
     return Limits(fence, valley, valley - DOUBT)
 
 
 def valley_of(odds: NDArray[np.float64], upper: float) -> float:
     """Where values are fewest between the heap about `upper` and the heap below it; `upper` where there is none."""
-    grid = np.arange(-14.0, upper + STEP, STEP)
-    density = np.exp(-0.5 * ((grid[:, None] - odds[None]) / SMOOTH) ** 2).sum(1)
+    grid, density = _density(odds, upper)
     lower = int(density[grid <= upper - 3 * SMOOTH].argmax())
     return float(grid[lower + int(density[lower:].argmin())])
+
+
+def _density(odds: NDArray[np.float64], upper: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """How frequent values are, smoothed: places up to `upper`, and the frequency there."""
+    grid = np.arange(LEAST_ODDS, upper + STEP, STEP)
+    return grid, np.exp(-0.5 * ((grid[:, None] - odds[None]) / SMOOTH) ** 2).sum(1)
 
 
 def relabelled(item: Marked, found: Finds, limits: Limits) -> Marked:
