@@ -19,7 +19,7 @@ from relion_ext_picker.relion.names import coordinate_path
 from relion_ext_picker.relion.star import write_micrographs
 from relion_ext_picker.relion.tables import Table, read_tables
 from relion_ext_picker.types import Array, Micrograph
-from relion_ext_picker.workflows.simulate import Truth
+from relion_ext_picker.workflows.simulated_truth import Truth
 
 DIAMETER = 130.0  # Å
 STAR = "micrographs_ctf.star"

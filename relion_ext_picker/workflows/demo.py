@@ -17,7 +17,8 @@ from relion_ext_picker.relion.names import coordinate_path
 from relion_ext_picker.report.overlay import make_overlay
 from relion_ext_picker.report.pdf import write_overlay_png
 from relion_ext_picker.workflows import pick
-from relion_ext_picker.workflows.simulate import MICROGRAPHS_STAR, Truth, write_project
+from relion_ext_picker.workflows.simulate import write_project
+from relion_ext_picker.workflows.simulated_truth import MICROGRAPHS_STAR, Truth
 
 JOB = "Picks/"  # not a job folder of RELION, whose first External job in this project would overwrite it
 PICTURE = "overlay.png"

@@ -18,7 +18,8 @@ from relion_ext_picker.options import SimulateOptions
 from relion_ext_picker.relion.star import read_micrographs
 from relion_ext_picker.simulation.contaminants import KINDS
 from relion_ext_picker.types import Array
-from relion_ext_picker.workflows.simulate import Truth, parse_kinds, parse_size, run, settings_of, write_project
+from relion_ext_picker.workflows.simulate import parse_kinds, parse_size, run, settings_of, write_project
+from relion_ext_picker.workflows.simulated_truth import Truth
 
 SMALL = SimulateOptions(
     o="", structure="irregular", diameter=150.0, micrographs=2, particles=20, size="320x256", pixel_size=4.0, seed=3
