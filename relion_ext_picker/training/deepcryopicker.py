@@ -107,7 +107,7 @@ def self_train(
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
     known = list(marked) if len(marked) > 1 else halves(marked[0])
-    classes = classes_of(known, negative=recipe.negative)
+    classes = classes_of(marked, negative=recipe.negative)
     folds = [list(range(which, len(known), 2)) for which in (0, 1)]
     history: list[dict[str, int]] = []
 

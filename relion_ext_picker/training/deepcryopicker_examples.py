@@ -222,20 +222,22 @@ def draw_examples(
 def balanced_batches(examples: TrainingSet, seed: int, batch: int, particles: float = 0.5) -> Iterator[Batch]:
     """Endless batches (windows (b, 1, side, side), labels (b,)), turned and mirrored at random.
 
-    Particle classes share `particles` of a batch evenly, the other classes the rest.
+    Particle classes share `particles` of a batch evenly, the other classes the rest; classes without windows are left
+    out.
 
     Raises
     ------
     InputError
-        A class is empty.
+        There are no particles, or nothing else.
     """
     rng = np.random.default_rng(seed)
     mine = [np.flatnonzero(examples.labels == index) for index in range(len(examples.classes))]
-    for name, which in zip(examples.classes, mine, strict=True):
-        if not len(which):
-            raise InputError(f"the training set has no window of the class {name}: give more micrographs")
+    filled = np.array([len(which) > 0 for which in mine])
     kinds = np.array([name in KINDS for name in examples.classes])
-    share = np.where(kinds, particles / kinds.sum(), (1 - particles) / (~kinds).sum())
+    if not (filled & kinds).any() or not (filled & ~kinds).any():
+        listed = ", ".join(f"{count} {name}" for name, count in examples.counts().items())
+        raise InputError(f"training needs particles and background, but the training set has {listed}")
+    share = filled * np.where(kinds, particles / (filled & kinds).sum(), (1 - particles) / (filled & ~kinds).sum())
     while True:
         labels = rng.choice(len(mine), batch, p=share)
         chosen = [examples.windows[rng.choice(mine[label])] for label in labels]
