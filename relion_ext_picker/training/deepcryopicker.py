@@ -134,7 +134,7 @@ def self_train(
     picker = trained(range(len(known)), recipe.last_steps, f"round {recipe.rounds}")
     limits = limits_of([finds_of(picker, item) for item in known])
     provenance: dict[str, Any] = {"micrographs": len(marked), "examples": history, "seed": seed}
-    return calibrated(picker, limits.valley, provenance)
+    return calibrated(picker, 0.5 * (limits.valley + limits.sure), provenance)
 
 
 def halves(item: Marked) -> list[Marked]:
