@@ -20,12 +20,12 @@ Values = Mapping[str, Any]
 # Apoferritin, EMPIAR-10146, the tutorial of cisTEM (Grant, Rohou & Grigorieff 2018, eLife 7, e35383): 300 kV, 1.5 Å/px,
 # a microscope corrected for spherical aberration; 1240 x 1200 px is the size of the ten micrographs that this project
 # is measured on. They hold 162 particles each, in contact; 115 is what fits in at random. Not stated: defocus and dose.
-# The Thon rings of the ten fit 1.65 to 2.23 µm, and with 40 e/Å² their particles stand out of the noise of the power
-# spectrum (between 100 and 28 Å) as those simulated do: 6.5 to 12 times its level beyond 6 Å, simulated 7.5 to 10.
-# A frame of theirs has about 1/40 of the dose.
+# The Thon rings of the ten fit 1.65 to 2.23 µm, and with 60 e/Å² the particles stand out of the noise of the power
+# spectrum as theirs do, particle by particle (docs/simulation.md, "Beside a real micrograph"). A frame of theirs has
+# about 1/40 of the dose.
 _APOFERRITIN = {
     "structure": "apoferritin", "size": "1240x1200", "pixel_size": 1.5, "particles": 115, "overlaps": 0.2,
-    "voltage": 300.0, "spherical_aberration": 0.0, "amplitude_contrast": 0.07, "defocus": "1.6-2.3", "dose": "40",
+    "voltage": 300.0, "spherical_aberration": 0.0, "amplitude_contrast": 0.07, "defocus": "1.6-2.3", "dose": "60",
     "frames": 40, "thickness": "250-500", "camera": "counting",
 }  # fmt: skip
 
