@@ -20,6 +20,8 @@ from relion_ext_picker.types import Array, ScoreMap
 
 Step = Callable[[Array], Array]
 
+ROUNDING = 1e-5  # of the grey level: what varies less is constant
+
 
 def working_image(image: Array, diameter_px: float | None = None, bright: bool = False) -> ScoreMap:
     """The micrograph at the size at which everything else works, with particles dark.
@@ -35,6 +37,8 @@ def working_image(image: Array, diameter_px: float | None = None, bright: bool =
     """
     factor = HALF if diameter_px is None else WORKING_DIAMETER / diameter_px
     frame = rescale(np.asarray(image, np.float32), factor)
+    if np.ptp(frame.values) <= ROUNDING * np.abs(image).max(initial=0):
+        return ScoreMap(np.zeros_like(frame.values), frame.grid)  # the chain would blow rounding errors up
     return ScoreMap(-frame.values, frame.grid) if bright else frame
 
 
@@ -86,7 +90,7 @@ def equalise_adaptively(image: Array, clip: float, settings: ChainSettings | Non
         Tiles, levels and the Rayleigh parameter.
     """
     settings = settings or ChainSettings()
-    kernel = [max(1, -(-side // settings.tiles)) for side in image.shape]
+    kernel = [min(side, max(settings.least_tile, -(-side // settings.tiles))) for side in image.shape]
     even = 1 / settings.tile_bins  # no bin of an even histogram is fuller than this
     flat = exposure.equalize_adapthist(
         np.clip(image, 0, 1), kernel_size=kernel, clip_limit=even + clip * (1 - even), nbins=settings.tile_bins

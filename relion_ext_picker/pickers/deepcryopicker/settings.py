@@ -30,6 +30,8 @@ class ChainSettings:
         Parameter of the distribution that the adaptive equalisation aims at.
     tiles, tile_bins : int
         Tiles per axis, and levels within a tile.
+    least_tile : int
+        Tiles are no smaller than this, px: one must show a particle and what is around it.
     guide_radius : int
         Half side of the window of the guided filter, px.
     guide_epsilon : float
@@ -47,6 +49,7 @@ class ChainSettings:
     rayleigh: float = 0.4
     tiles: int = 8
     tile_bins: int = 256
+    least_tile: int = 60
     guide_radius: int = 2
     guide_epsilon: float = 0.01
     guide_times: int = 4
@@ -146,6 +149,8 @@ class ShapeSettings:
         Objects beyond this many areas of the largest circle looked for are dropped: carbon, ice, clumps.
     leftovers : bool
         Keep what is neither circle nor rectangle beside circles and rectangles; mostly parts of particles.
+    contact : float
+        A circle stands alone if it touches others along no more than this share of its circumference.
     """
 
     smoothing: int = 3
@@ -154,6 +159,7 @@ class ShapeSettings:
     margin: float = 0.0
     largest: float = 1.5
     leftovers: bool = False
+    contact: float = 0.2
 
 
 @dataclass(frozen=True)
@@ -196,8 +202,8 @@ class GradeSettings:
     ratio: float = 0.15
     area: float = 1.0
     clearance: float = 1.6
-    presence: float = 4.5
-    contrast: float = 6.0
+    presence: float = 4.0
+    contrast: float = 5.0
     outlier: float = 2.0
     share: float = 0.1
 

@@ -171,7 +171,7 @@ def regular_shapes(mask: Mask, circles: Circles, smallest: float, settings: Shap
             home[inside] = 0
             rest[window] &= ~area
     circles = circles.take(home > 0)
-    for index, area, window, alone in _regions(rest, circles, use.reach):
+    for index, area, window, alone in _regions(rest.copy(), circles, use):
         found.append(_shape(area, window, circles, index, alone, use))
         rest[window] &= ~area
     return found + _remaining(rest, mask, smallest, use)
@@ -227,7 +227,7 @@ def irregular_shapes(mask: Mask, smallest: float, settings: ShapeSettings | None
     return found
 
 
-def _regions(mask: Mask, circles: Circles, reach: float) -> Iterator[tuple[int, Mask, Window, bool]]:
+def _regions(mask: Mask, circles: Circles, use: ShapeSettings) -> Iterator[tuple[int, Mask, Window, bool]]:
     """For each circle the pixels of the mask that are nearer to it than to any other, and whether nothing was cut."""
     if not len(circles):
         return
@@ -237,9 +237,9 @@ def _regions(mask: Mask, circles: Circles, reach: float) -> Iterator[tuple[int, 
     nearest[rows, cols] = tree.query(np.stack([rows, cols], axis=1))[1]
     for index in range(len(circles)):
         row, col, radius = circles.rows[index], circles.cols[index], circles.radius[index]
-        window = _window((row, col), reach * radius + 2, mask.shape)
+        window = _window((row, col), use.reach * radius + 2, mask.shape)
         down, right = np.ogrid[window]
-        near = (down - row) ** 2 + (right - col) ** 2 <= (reach * radius) ** 2
+        near = (down - row) ** 2 + (right - col) ** 2 <= (use.reach * radius) ** 2
         mine = near & (nearest[window] == index)
         labels = _labelled(mine)
         if not labels.any():
@@ -247,7 +247,7 @@ def _regions(mask: Mask, circles: Circles, reach: float) -> Iterator[tuple[int, 
         mine = labels == np.bincount(labels.ravel())[1:].argmax() + 1
         # Pixels of the mask just outside are those of a neighbour, or of an object larger than the circle.
         rim = ndimage.binary_dilation(mine) & ~mine & mask[window]
-        alone = np.count_nonzero(rim) <= 0.1 * 2 * np.pi * radius
+        alone = np.count_nonzero(rim) <= use.contact * 2 * np.pi * radius
         edge = min(row, col, mask.shape[0] - 1 - row, mask.shape[1] - 1 - col) < 0.9 * radius
         yield index, mine, window, bool(alone and not edge)
 
