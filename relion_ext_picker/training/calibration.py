@@ -13,7 +13,7 @@ from scipy.special import expit
 
 from relion_ext_picker.evaluation.matching import match
 from relion_ext_picker.image.peaks import local_maxima, thin
-from relion_ext_picker.pickers.deepem.default import INTERCEPT, SLOPE, DefaultDeepEM
+from relion_ext_picker.pickers.deepem.default import INTERCEPT, NETWORK, SLOPE, DefaultDeepEM
 from relion_ext_picker.training.patches import Labelled
 from relion_ext_picker.training.windows import HIT_RADIUS
 from relion_ext_picker.types import Array
@@ -60,15 +60,14 @@ def calibrated(picker: DefaultDeepEM, labelled: Sequence[Labelled]) -> DefaultDe
 
 
 def uncalibrated(picker: DefaultDeepEM) -> DefaultDeepEM:
-    """The same picker with the scores of its network."""
+    """The same picker with the scores of its network, as they are."""
     return with_calibration(picker, {})
 
 
 def with_calibration(picker: DefaultDeepEM, constants: dict[str, float]) -> DefaultDeepEM:
-    """The same picker with other constants of calibration; those of other purposes stay."""
-    others = {name: value for name, value in picker.card.calibration.items() if name not in (SLOPE, INTERCEPT)}
-    card = replace(picker.card, calibration={**others, **constants})
-    return DefaultDeepEM(card, {"net": picker.network().state_dict()}, picker.device, len(picker.turns))
+    """The same picker with other constants of calibration."""
+    card = replace(picker.card, calibration=constants)
+    return DefaultDeepEM(card, {NETWORK: picker.network().state_dict()}, picker.device, len(picker.turns))
 
 
 def judged_candidates(picker: DefaultDeepEM, item: Labelled) -> tuple[Array, Array, NDArray[np.bool_]]:

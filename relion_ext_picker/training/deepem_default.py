@@ -18,7 +18,7 @@ from relion_ext_picker.errors import InputError
 from relion_ext_picker.pickers.deepem.default import DefaultDeepEM, margins
 from relion_ext_picker.pickers.deepem.default_network import Shape
 from relion_ext_picker.training.batches import Source, turned
-from relion_ext_picker.training.calibration import calibrated, uncalibrated
+from relion_ext_picker.training.calibration import calibrated, uncalibrated, with_calibration
 from relion_ext_picker.training.loop import Batch, Progress, Schedule, fit
 from relion_ext_picker.training.patches import Labelled
 from relion_ext_picker.training.targets import heat_map
@@ -26,11 +26,12 @@ from relion_ext_picker.training.windows import WindowSet, frame_places
 from relion_ext_picker.types import Array, Grid, ScoreMap
 
 PATCH = 128  # side, px
-FIELD = 160  # side that a simulated field should have, px
+FIELD, EMPTY = 160, 0.15  # side that a simulated field should have, px, and share of fields without a particle
 SIGMA = 0.10  # of the diameter: how far off centre a window may be
 POOL, REUSE = 1024, 2.0  # simulated patches that are kept, and how often each is used
 VERIFIED_WEIGHT = 0.1  # of the loss over verified windows; that over patches is small, for most of it is background
 CALIBRATION_FIELDS, CALIBRATION_SEED = 300, 424_242
+DENSITY = "density"  # name of the card's constant, see pickers.density
 
 Draw = Callable[[], tuple[Array, Array]]  # a patch and its particles (n, 2), x and y in px of it
 
@@ -110,7 +111,7 @@ def train_general(
     picker : DefaultDeepEM
         Left as it is.
     source : Source
-        Fields of `FIELD` px or so whose particles are as large as the picker expects.
+        Fields of `FIELD` px or so, a share of `EMPTY` empty, whose particles are as large as the picker expects.
     schedule : Schedule
     progress : callable
         See :func:`~relion_ext_picker.training.loop.fit`.
@@ -121,20 +122,27 @@ def train_general(
     Returns
     -------
     DefaultDeepEM
-        Its scores are calibrated on other fields of the same source.
+        See :func:`calibrated_on_fields`; the fields are others of the same source.
     """
     picker = uncalibrated(picker)
     network = picker.network()
     draw = _fields(picker, source, seed)
     maps = _map_batches(draw, picker, batch, seed, keep=POOL)
     fitted = fit(network, maps, _loss(picker.shape.step), schedule, picker.device, progress)
-    trained = picker.with_network(fitted.state_dict())
-    fresh = source.draws(CALIBRATION_SEED + seed)
-    fields = []
+    return calibrated_on_fields(picker.with_network(fitted.state_dict()), source, CALIBRATION_SEED + seed)
+
+
+def calibrated_on_fields(picker: DefaultDeepEM, source: Source, seed: int) -> DefaultDeepEM:
+    """A picker whose scores are probabilities among simulated fields, and that knows how many particles those have."""
+    fresh = source.draws(seed)
+    fields, area = [], 0.0
     for index in range(CALIBRATION_FIELDS):
         image, xy = fresh()
+        area += image.size / picker.card.reference_diameter**2
         fields.append(Labelled(f"field {index}", picker.normalised(ScoreMap(image, Grid())), xy))
-    return calibrated(trained, fields)
+    found = calibrated(picker, fields)
+    density = sum(len(item.xy) for item in fields) / area
+    return with_calibration(found, {**found.card.calibration, DENSITY: round(density, 4)})
 
 
 class Patches:

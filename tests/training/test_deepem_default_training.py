@@ -135,7 +135,8 @@ def test_nothing_to_learn_from_is_an_error():
 def test_simulated_fields_train_a_model_with_a_calibration(monkeypatch):
     monkeypatch.setattr(module, "CALIBRATION_FIELDS", 40)
     found = train_general(picker(), FieldSource(32.0, 128), Schedule(steps=3, report=1), silent, batch=2)
-    assert {SLOPE, INTERCEPT} == set(found.card.calibration)
+    assert {SLOPE, INTERCEPT, "density"} == set(found.card.calibration)
+    assert 0.05 < found.card.calibration["density"] < 1.0
 
 
 def test_scores_are_the_share_of_particles_among_candidates(trained):
