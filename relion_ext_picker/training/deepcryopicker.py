@@ -226,14 +226,14 @@ def limits_of(finds: Sequence[Finds]) -> Limits:
     middle = float(grid[density.argmax()])
     above = odds[confirmed & (odds >= middle)]
     fence = middle - max(4 * float(np.median(above) - middle) if len(above) else 0.0, LEAST_REACH)
-    valley = min(fence, valley_of(odds, middle))
+    valley = min(fence, valley_of(odds, fence))
     return Limits(fence, valley, valley - DOUBT)
 
 
-def valley_of(odds: NDArray[np.float64], upper: float) -> float:
-    """Where values are fewest between the heap about `upper` and the heap below it; `upper` where there is none."""
-    grid, density = _density(odds, upper)
-    lower = int(density[grid <= upper - 3 * SMOOTH].argmax())
+def valley_of(odds: NDArray[np.float64], fence: float) -> float:
+    """Where values are fewest between the heap below `fence` and `fence` itself, which is the end of the heap above."""
+    grid, density = _density(odds, fence)
+    lower = int(density.argmax())
     return float(grid[lower + int(density[lower:].argmin())])
 
 

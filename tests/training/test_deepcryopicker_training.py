@@ -157,7 +157,8 @@ def test_without_confirmed_finds_even_odds_decide():
 
 def test_the_valley_is_where_values_are_fewest():
     odds = np.concatenate([np.random.default_rng(0).normal(-4, 0.5, 500), np.random.default_rng(1).normal(4, 0.5, 100)])
-    assert -3 < valley_of(odds, 4.0) < 3
+    assert -3 < valley_of(odds, 2.5) <= 2.6
+    assert valley_of(odds, -1.0) < -1  # the heap above does not count
 
 
 def test_sure_finds_are_good_and_doubtful_ones_candidates():
