@@ -123,7 +123,7 @@ class PickOptions(JobOptions):
     )  # fmt: skip
     std_window: str = opt(
         "", "Published DeepEM: windows whose standard deviation lies outside are not judged. 0.6-1.4: relative to the "
-        "median window of the micrograph; abs:22-34: in grey values of the micrograph. Empty judges all.",
+        "median window of the micrograph; abs:22-34: in grey values of the micrograph. Empty is 0.7-1.5.",
         metavar="LOW-HIGH", mode="deepem",
     )  # fmt: skip
     maxima: str = opt(

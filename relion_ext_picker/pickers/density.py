@@ -2,8 +2,8 @@
 
 A score is the probability that a candidate is a particle, where particles are as common as they were in training. In a
 micrograph with hardly any, the same likeness to a particle is more often chance. How common they are is told by the
-scores themselves (Saerens, Latinne and Decaestecker 2002, Neural Computation 14:21, eq. 2.6: expectation maximisation of
-the prior).
+scores themselves (Saerens, Latinne and Decaestecker 2002, Neural Computation 14:21, eq. 2.6: expectation maximisation
+of the prior).
 """
 
 from __future__ import annotations

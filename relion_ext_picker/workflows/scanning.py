@@ -19,7 +19,7 @@ _log = logging.getLogger(__name__)
 
 
 def std_window(text: str) -> StdWindow:
-    """The value of --std-window: "0.6-1.4" in units of the median, "abs:22-34" in grey values, nothing for all.
+    """The value of --std-window: "0.6-1.4" in units of the median, "abs:22-34" in grey values, or the usual one.
 
     Raises
     ------
@@ -27,7 +27,7 @@ def std_window(text: str) -> StdWindow:
         It is something else, or empty as an interval.
     """
     if not text:
-        return StdWindow()
+        return Scan().spread
     relative = not text.startswith(ABSOLUTE)
     found = re.fullmatch(f"{_NUMBER}-{_NUMBER}", text.removeprefix(ABSOLUTE).strip(), re.IGNORECASE)
     if not found or float(found[1]) >= float(found[2]):
