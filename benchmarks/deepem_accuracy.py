@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--particles", default="100,400,0", help="numbers to train with; 0 is all")
     parser.add_argument("--model", type=Path, help="go on from this model instead of random weights")
     parser.add_argument("--steps", type=int, default=300)
-    parser.add_argument("--learning-rate", type=float, default=3e-3)
+    parser.add_argument("--learning-rate", type=float, default=0.0, help="0 is 0.003, or 0.001 with --model")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--develop", action="store_true", help="leave the scored five alone")
     options = parser.parse_args(argv)
@@ -109,7 +109,8 @@ def _some(labelled: Sequence[Labelled], count: int) -> list[Labelled]:
 
 
 def _trained(picker: DefaultDeepEM, known: Sequence[Labelled], options: argparse.Namespace) -> DefaultDeepEM:
-    schedule = Schedule(options.steps, options.learning_rate, average=0.99, report=options.steps)
+    rate = options.learning_rate or (1e-3 if options.model else 3e-3)
+    schedule = Schedule(options.steps, rate, average=0.99, report=options.steps)
     return train_default(picker, known, schedule, lambda line, network: None)
 
 
