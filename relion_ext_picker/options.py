@@ -46,7 +46,8 @@ MAXIMA = ("two-pass", "greedy")
 STAGES = ("both", "proposer", "classifier")
 RECIPES: Mapping[str, Mapping[str, float]] = {  # what an option of TrainOptions that is 0 stands for
     "DRPnet": {"steps": 600, "batch": 16, "learning_rate": 1e-3},
-    "DeepEM": {"steps": 300, "batch": 16, "learning_rate": 3e-3},
+    "DeepEM": {"steps": 300, "batch": 16, "learning_rate": 1e-3},
+    "DeepEM with --scratch": {"steps": 300, "batch": 16, "learning_rate": 3e-3},
     "published DeepEM": {"batch": 50, "learning_rate": 1.0},
 }
 
@@ -237,7 +238,10 @@ COMMANDS: Mapping[str, type[Any]] = {
 def with_recipe(options: TrainOptions) -> TrainOptions:
     """Options of a training whose steps, batch and learning rate, where they are 0, are those of the recipe."""
     published = options.mode == "deepem" and options.preset != "default"
-    recipe = RECIPES["published DeepEM" if published else "DeepEM" if options.mode == "deepem" else "DRPnet"]
+    if options.mode == "deepem":
+        recipe = RECIPES["published DeepEM" if published else f"DeepEM{' with --scratch' * options.scratch}"]
+    else:
+        recipe = RECIPES["DRPnet"]
     own: dict[str, Any] = {}
     for name, value in recipe.items():
         given = getattr(options, name)
