@@ -14,10 +14,12 @@ import torch
 from numpy.typing import NDArray
 
 from relion_ext_picker.image.peaks import share_inside, thin
-from relion_ext_picker.pickers.density import conditioned
+from relion_ext_picker.pickers.density import conditioned, share_of_usual
 from relion_ext_picker.types import Array, ModelCard, ScoreMap
 
 Progress = Callable[[str], None]
+
+APART = 0.5  # of the diameter: candidates closer than this count as one where particles are counted
 
 
 @dataclass(frozen=True)
@@ -140,17 +142,16 @@ def pick_prepared(
     diameter = request.diameter / pixel_size
     # A particle cut by the edge is worth the less, the more of it is missing: Extract would fill the box with grey.
     score = score * share_inside(xy, shape, diameter)
+    usual = picker.card.calibration.get("density", 0.0)
+    if usual:  # of the whole micrograph: what a score means must not depend on what else is asked for
+        area = shape[0] * shape[1] / diameter**2
+        score = conditioned(score, share_of_usual(score[thin(xy, score, APART * diameter)], area, usual))
     last = np.array([shape[1] - 1, shape[0] - 1], np.float32)
     margin = request.border * diameter
-    inside = np.all((xy >= margin - 0.5) & (xy <= last - margin + 0.5), axis=1)
-    xy, score = np.clip(xy[inside], 0, last), score[inside]
-    order = thin(xy, score, request.min_distance * diameter)
-    usual = picker.card.calibration.get("density", 0.0)
-    if usual:
-        sides = np.maximum(last + 1 - 2 * margin, 1)
-        score[order] = conditioned(score[order], float(np.prod(sides)) / diameter**2, usual)
     threshold = request.threshold if request.threshold >= 0 else picker.card.threshold
-    order = order[score[order] >= threshold]
+    keep = (score >= threshold) & np.all((xy >= margin - 0.5) & (xy <= last - margin + 0.5), axis=1)
+    xy, score = np.clip(xy[keep], 0, last), score[keep]
+    order = thin(xy, score, request.min_distance * diameter)
     if request.max_picks:
         order = order[: request.max_picks]
     return xy[order].astype(np.float32), score[order].astype(np.float32)

@@ -9,6 +9,7 @@ of the prior).
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from relion_ext_picker.types import Array
 
@@ -16,8 +17,8 @@ ROUNDS = 500
 LEAST = 0.05  # of the usual density: below this scores fall no further and keep their order between micrographs
 
 
-def conditioned(score: Array, area: float, usual: float) -> Array:
-    """Scores corrected for a micrograph with fewer particles than usual; one with more keeps its scores.
+def share_of_usual(score: Array, area: float, usual: float) -> float:
+    """How common particles are in a micrograph, as a share of what is usual: `LEAST` to 1.
 
     Parameters
     ----------
@@ -27,18 +28,25 @@ def conditioned(score: Array, area: float, usual: float) -> Array:
         Of the micrograph, in squares of the particle diameter.
     usual : float
         Particles per such square where the scores are probabilities.
-
-    Returns
-    -------
-    ndarray, shape (n,), float32
-        In the order of `score`, none higher than before.
     """
-    odds = np.clip(score, 0, 1 - 1e-6).astype(np.float64)
-    odds /= 1 - odds
-    share, before = 1.0, 2.0  # particles here over particles usual
+    odds = _odds(score)
+    share, before = 1.0, 2.0
     for _ in range(ROUNDS):
         if abs(before - share) < 1e-6:
             break
         posterior = share * odds / (1 + share * odds)
         before, share = share, float(np.clip(posterior.sum() / (area * usual), LEAST, 1.0))
-    return (share * odds / (1 + share * odds)).astype(np.float32) if share < 1 else score
+    return share
+
+
+def conditioned(score: Array, share: float) -> Array:
+    """Scores (n,) where particles are as common as `share` of the usual; with a share of 1 they stay as they are."""
+    if share >= 1:
+        return score
+    odds = share * _odds(score)
+    return np.asarray(odds / (1 + odds), np.float32)
+
+
+def _odds(score: Array) -> NDArray[np.float64]:
+    clipped = np.clip(score, 0, 1 - 1e-6).astype(np.float64)
+    return np.asarray(clipped / (1 - clipped))

@@ -5,9 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from relion_ext_picker.pickers.density import LEAST, conditioned
+from relion_ext_picker.pickers import density
+from relion_ext_picker.pickers.density import LEAST, share_of_usual
 
 USUAL = 0.3
+
+
+def conditioned(score: np.ndarray, area: float, usual: float) -> np.ndarray:
+    return density.conditioned(score, share_of_usual(score, area, usual))
 
 
 def scores(particles: int, chance: int, seed: int = 0) -> np.ndarray:

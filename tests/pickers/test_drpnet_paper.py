@@ -71,7 +71,7 @@ def test_it_is_a_picker() -> None:
 
 
 def test_every_paper_preset_has_settings() -> None:
-    assert set(SETTINGS) == {name for name in options.PRESETS if name != "default"}
+    assert set(SETTINGS) == set(options.PRESETS_OF["drpnet"]) - {"default"}
     with pytest.raises(InputError, match="paper-10061"):
         settings_of("paper-9")
 

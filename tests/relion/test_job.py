@@ -251,7 +251,7 @@ def start_sleeper(folder: Path, *before: str) -> subprocess.Popen[str]:
 def test_signals_leave_failure_and_no_half_file(tmp_path: Path, number: signal.Signals) -> None:
     process = start_sleeper(tmp_path)
     process.send_signal(number)
-    process.communicate(timeout=20)
+    process.communicate(timeout=120)
     assert process.returncode == 128 + number
     assert found_markers(tmp_path) == [markers.EXIT_FAILURE]
     assert list((tmp_path / "a").iterdir()) == []
@@ -263,13 +263,13 @@ def test_ignored_signals_stay_ignored(tmp_path: Path) -> None:
     time.sleep(0.3)
     assert process.poll() is None
     process.terminate()
-    process.communicate(timeout=20)
+    process.communicate(timeout=120)
 
 
 def test_sigkill_leaves_no_half_file_and_the_next_run_cleans_up(tmp_path: Path) -> None:
     process = start_sleeper(tmp_path)
     process.kill()
-    process.communicate(timeout=20)
+    process.communicate(timeout=120)
     (left,) = (tmp_path / "a").iterdir()
     assert left.name.startswith(".tmp-")
     with JobDirectory(tmp_path) as job:

@@ -161,7 +161,7 @@ def test_limits(project: Simulated) -> None:
     places = {job: {tuple(place) for place in item.xy.tolist()} for job, item in found.items()}
     np.testing.assert_array_equal(found["three"].xy, found["all"].xy[:3])
     margin = 0.6 * DIAMETER / 4
-    inside = [p for p in places["all"] if all(margin <= c <= 511 - margin for c in p)]
+    inside = [p for p in places["all"] if all(margin - 0.5 <= c <= 511.5 - margin for c in p)]
     assert places["inner"] <= places["all"] and abs(len(places["inner"]) - len(inside)) <= 1
     assert found["inner"].xy.min() >= margin - 1 and found["inner"].xy.max() <= 511 - margin + 1
     gaps = np.hypot(*(found["apart"].xy[:, None] - found["apart"].xy[None]).transpose(2, 0, 1))
