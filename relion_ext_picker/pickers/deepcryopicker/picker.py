@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from relion_ext_picker.errors import InputError, WeightsError
-from relion_ext_picker.image.fourier import rescale
 from relion_ext_picker.image.normalise import standardise
 from relion_ext_picker.image.peaks import local_maxima
 from relion_ext_picker.image.tiles import tiles
@@ -22,9 +21,9 @@ from relion_ext_picker.pickers.deepcryopicker.classes import KINDS, class_number
 from relion_ext_picker.pickers.deepcryopicker.cleaning import best_boxes, without_large_areas
 from relion_ext_picker.pickers.deepcryopicker.network import REFERENCE_DIAMETER, STRIDE, CompactNetwork, Shape
 from relion_ext_picker.pickers.inference import Inference
+from relion_ext_picker.pickers.views import TURNS, averaged, cut_windows, scaled
 from relion_ext_picker.types import Array, ModelCard, ScoreMap
 
-HIGHPASS = 1.5  # background is what varies over more than this many diameters
 CORE = 1024  # side of a tile, px of the prepared image
 FLOOR = 0.01  # candidates below this are never particles and would only cost time
 LARGEST = 1.5  # particle areas; a larger connected area above the threshold is no particle
@@ -82,7 +81,7 @@ class DefaultDeepCryoPicker:
         half: bool | None = None,
     ) -> None:
         self.card, self.device = card, device
-        self.turns = {1: (0,), 2: (0, 2), 3: (0, 1, 2)}.get(views, (0, 1, 2, 3))
+        self.turns = TURNS[views]
         self._network, self.shape, self.class_names = _load(card, networks, device)
         self._quick = Inference(self._network, half)
 
@@ -94,14 +93,7 @@ class DefaultDeepCryoPicker:
         InputError
             When the particle is larger than the micrograph.
         """
-        reference = self.card.reference_diameter
-        side = diameter / pixel_size
-        if side > min(image.shape):
-            raise InputError(
-                f"the particle diameter of {diameter:g} Å is {side:.0f} px at {pixel_size:g} Å/px, more than the "
-                f"micrograph of {image.shape[1]} x {image.shape[0]} px: check --diameter and the pixel size"
-            )
-        frame = rescale(image, reference / side, HIGHPASS * reference, STRIDE)
+        frame = scaled(image, pixel_size, diameter, self.card.reference_diameter, STRIDE)
         values = standardise(frame.values)
         return ScoreMap(-values if bright else values, frame.grid)
 
@@ -118,15 +110,9 @@ class DefaultDeepCryoPicker:
         found = torch.zeros(len(self.class_names), shape[0] // STRIDE, shape[1] // STRIDE)
         for _, _, (rows, cols) in tiles(shape, CORE, 0):
             tile = image[rows.start : rows.stop + beyond, cols.start : cols.stop + beyond].to(self.device)
-            total: Tensor | None = None
-            for turn in self.turns:
-                # Sides are multiples of the stride, so the samples of turned maps fall on each other.
-                seen = torch.rot90(tile, turn)[None, None].contiguous(memory_format=torch.channels_last)
-                answer = torch.rot90(torch.softmax(self._quick(seen), 1)[0], -turn, (1, 2))
-                total = answer if total is None else total + answer
-            assert total is not None
+            answer = averaged(tile, self.turns, lambda seen: torch.softmax(self._quick(seen), 1)[0])
             place = slice(rows.start // STRIDE, rows.stop // STRIDE), slice(cols.start // STRIDE, cols.stop // STRIDE)
-            found[:, place[0], place[1]] = (total / len(self.turns)).cpu()
+            found[:, place[0], place[1]] = answer.cpu()
         return np.asarray(found.numpy(), np.float32)
 
     def propose(self, frame: ScoreMap) -> ClassMap:
@@ -184,27 +170,8 @@ class DefaultDeepCryoPicker:
         return np.concatenate(out)
 
     def cut(self, frame: ScoreMap, xy: Array) -> Array:
-        """Windows of a prepared image as the network sees them, 0 beyond its edge.
-
-        Parameters
-        ----------
-        frame : ScoreMap
-        xy : ndarray, shape (n, 2)
-            Centres, micrograph coordinates; the window's is the nearest that a whole pixel allows.
-
-        Returns
-        -------
-        ndarray, shape (n, window, window), float32
-        """
-        rows, cols = frame.grid.from_original(xy)
-        side = self.shape.window
-        padded = np.pad(frame.values, side // 2)
-        last = padded.shape[0] - side, padded.shape[1] - side
-        # The middle of a window of even side lies between two pixels.
-        top = np.clip(np.floor(rows + 1), 0, last[0]).astype(np.int64)
-        left = np.clip(np.floor(cols + 1), 0, last[1]).astype(np.int64)
-        view = np.lib.stride_tricks.sliding_window_view(padded, (side, side))
-        return np.ascontiguousarray(view[top, left], np.float32)
+        """Windows (n, window, window) as the network sees them; see :func:`~..views.cut_windows`."""
+        return cut_windows(frame, xy, self.shape.window)
 
     def examples(self, frame: ScoreMap, xy: Array, score: Array) -> Examples:
         """Not of this mode: raises InputError."""

@@ -13,17 +13,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from relion_ext_picker.errors import InputError, WeightsError
-from relion_ext_picker.image.fourier import rescale
 from relion_ext_picker.image.normalise import standardise, standardise_locally
 from relion_ext_picker.image.peaks import local_maxima
 from relion_ext_picker.image.tiles import tiles
 from relion_ext_picker.pickers.base import Examples, Progress
 from relion_ext_picker.pickers.deepem.default_network import STRIDE, Shape, WindowNetwork
 from relion_ext_picker.pickers.inference import Inference
+from relion_ext_picker.pickers.views import TURNS, averaged, cut_windows, scaled
 from relion_ext_picker.types import Array, ModelCard, ScoreMap
 
 REFERENCE_DIAMETER = 32.0  # px; the window of 64 px shows the particle and what is around it
-HIGHPASS = 1.5  # background is what varies over more than this many diameters
 CORE = 1024  # side of a tile, px of the prepared image
 FLOOR = 0.002  # candidates below this are never particles and would only cost time
 SLOPE, INTERCEPT = "slope", "intercept"  # names of the card's constants that turn log odds into a probability
@@ -56,7 +55,7 @@ class DefaultDeepEM:
         self, card: ModelCard, networks: Mapping[str, Mapping[str, Tensor]], device: torch.device, views: int = 4
     ) -> None:
         self.card, self.device = card, device
-        self.turns = {1: (0,), 2: (0, 1)}.get(views, (0, 1, 2, 3))
+        self.turns = TURNS[views]
         self._network = _load(card, networks, device)
         self._quick = Inference(self._network)
         self.shape = Shape.of_config(card.networks[NETWORK]["config"])
@@ -69,14 +68,7 @@ class DefaultDeepEM:
         InputError
             When the particle is larger than the micrograph.
         """
-        reference = self.card.reference_diameter
-        side = diameter / pixel_size
-        if side > min(image.shape):
-            raise InputError(
-                f"the particle diameter of {diameter:g} Å is {side:.0f} px at {pixel_size:g} Å/px, more than the "
-                f"micrograph of {image.shape[1]} x {image.shape[0]} px: check --diameter and the pixel size"
-            )
-        frame = rescale(image, reference / side, HIGHPASS * reference, STRIDE)
+        frame = scaled(image, pixel_size, diameter, self.card.reference_diameter, STRIDE)
         return self.normalised(replace(frame, values=-frame.values if bright else frame.values))
 
     def normalised(self, frame: ScoreMap) -> ScoreMap:
@@ -96,14 +88,8 @@ class DefaultDeepEM:
         score = torch.zeros(-(-shape[0] // step), -(-shape[1] // step))
         for _, _, (rows, cols) in tiles((score.shape[0] * step, score.shape[1] * step), CORE, 0):
             tile = image[rows.start : rows.stop + beyond, cols.start : cols.stop + beyond].to(self.device)
-            total: Tensor | None = None
-            for turn in self.turns:
-                seen = torch.rot90(tile, turn)[None, None].contiguous(memory_format=torch.channels_last)
-                answer = torch.rot90(torch.sigmoid(self._quick(seen, step))[0], -turn)
-                total = answer if total is None else total + answer
-            assert total is not None
-            place = slice(rows.start // step, rows.stop // step), slice(cols.start // step, cols.stop // step)
-            score[place] = (total / len(self.turns)).cpu()
+            answer = averaged(tile, self.turns, lambda seen: torch.sigmoid(self._quick(seen, step))[0])
+            score[rows.start // step : rows.stop // step, cols.start // step : cols.stop // step] = answer.cpu()
         return ScoreMap(self._calibrated(score).numpy(), frame.grid.coarser(step))
 
     def _calibrated(self, score: Tensor) -> Tensor:
@@ -120,27 +106,8 @@ class DefaultDeepEM:
         return local_maxima(score_map.values, distance / scale, max(floor, FLOOR))
 
     def cut(self, frame: ScoreMap, xy: Array) -> Array:
-        """Windows of a prepared image as the network sees them, 0 beyond its edge.
-
-        Parameters
-        ----------
-        frame : ScoreMap
-        xy : ndarray, shape (n, 2)
-            Centres, micrograph coordinates; the window's is the nearest that a whole pixel allows.
-
-        Returns
-        -------
-        ndarray, shape (n, window, window), float32
-        """
-        rows, cols = frame.grid.from_original(xy)
-        side = self.shape.window
-        padded = np.pad(frame.values, side // 2)
-        last = padded.shape[0] - side, padded.shape[1] - side
-        # The middle of a window of even side lies between two pixels.
-        top = np.clip(np.floor(rows + 1), 0, last[0]).astype(np.int64)
-        left = np.clip(np.floor(cols + 1), 0, last[1]).astype(np.int64)
-        view = np.lib.stride_tricks.sliding_window_view(padded, (side, side))
-        return np.ascontiguousarray(view[top, left], np.float32)
+        """Windows (n, window, window) as the network sees them; see :func:`~..views.cut_windows`."""
+        return cut_windows(frame, xy, self.shape.window)
 
     def verify(self, frame: ScoreMap, xy: Array, score: Array) -> Array | None:
         """None: there is no second network."""

@@ -12,8 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from relion_ext_picker.errors import InputError, WeightsError
-from relion_ext_picker.image.fourier import rescale
+from relion_ext_picker.errors import WeightsError
 from relion_ext_picker.image.normalise import standardise
 from relion_ext_picker.image.peaks import local_maxima
 from relion_ext_picker.image.tiles import tiles
@@ -21,9 +20,9 @@ from relion_ext_picker.pickers.base import Examples, Progress
 from relion_ext_picker.pickers.drpnet.network import MULTIPLE, STRIDE, WINDOW, build
 from relion_ext_picker.pickers.drpnet.retrain import adapt_verifier
 from relion_ext_picker.pickers.inference import Inference
+from relion_ext_picker.pickers.views import TURNS, averaged, scaled
 from relion_ext_picker.types import Array, ModelCard, ScoreMap
 
-HIGHPASS = 1.5  # background is what varies over more than this many diameters
 CORE = 1024  # side of a tile, px of the prepared image
 HALO = 96  # more than half the receptive field of the proposer
 FLOOR = 0.01  # candidates below this are never particles and would only cost time
@@ -57,7 +56,7 @@ class DefaultPicker:
     ) -> None:
         self.card = card
         self.device = device
-        self.turns = {1: (0,), 2: (0, 2), 3: (0, 1, 2), 4: (0, 1, 2, 3)}[views]
+        self.turns = TURNS[views]
         names = ("proposer", "classifier") if "classifier" in networks else ("proposer",)
         self._networks = {name: _load(card, name, networks, device) for name in names}
         self._proposer = Inference(self._networks["proposer"])
@@ -71,14 +70,7 @@ class DefaultPicker:
         InputError
             When the particle is larger than the micrograph.
         """
-        reference = self.card.reference_diameter
-        side = diameter / pixel_size
-        if side > min(image.shape):
-            raise InputError(
-                f"the particle diameter of {diameter:g} Å is {side:.0f} px at {pixel_size:g} Å/px, more than the "
-                f"micrograph of {image.shape[1]} x {image.shape[0]} px: check --diameter and the pixel size"
-            )
-        frame = rescale(image, reference / side, HIGHPASS * reference, MULTIPLE)
+        frame = scaled(image, pixel_size, diameter, self.card.reference_diameter, MULTIPLE)
         values = standardise(frame.values)
         return ScoreMap(-values if bright else values, frame.grid)
 
@@ -90,14 +82,8 @@ class DefaultPicker:
         shape = (image.shape[0], image.shape[1])
         for outer, inner, target in tiles(shape, CORE, HALO):
             tile = image[outer].to(self.device)
-            total: Tensor | None = None
-            for turn in self.turns:
-                # The sides are multiples of the stride, so the samples of turned maps fall on each other.
-                seen = torch.rot90(tile, turn)[None, None].contiguous(memory_format=torch.channels_last)
-                answer = torch.rot90(torch.sigmoid(self._proposer(seen).float())[0, 0], -turn)
-                total = answer if total is None else total + answer
-            assert total is not None
-            score[_strided(target)] = (total[_strided(inner)] / len(self.turns)).cpu()
+            answer = averaged(tile, self.turns, lambda seen: torch.sigmoid(self._proposer(seen))[0, 0])
+            score[_strided(target)] = answer[_strided(inner)].cpu()
         return ScoreMap(score.numpy(), frame.grid.coarser(STRIDE))
 
     def peaks(
