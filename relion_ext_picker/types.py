@@ -181,3 +181,87 @@ class ModelCard:
     threshold: float
     calibration: dict[str, float] = field(default_factory=dict)
     provenance: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ParticleTable:
+    """What a job downstream of picking says of its particles, one row each; a column that its file lacks is None.
+
+    Attributes
+    ----------
+    names : tuple of str
+        The micrographs, as the file names them.
+    micrograph : ndarray, shape (n,), int
+        Index into `names`.
+    xy : ndarray, shape (n, 2), float64, or None
+        Coordinates in px of the micrograph, as extracted.
+    origin : ndarray, shape (n, 2), float64, or None
+        Shift in Å that centres the particle: its centre lies at ``xy - origin / micrograph_pixel_size``.
+    micrograph_pixel_size, pixel_size : ndarray, shape (n,), float64, or None
+        Å/px of the micrograph and of the extracted particle.
+    class_number : ndarray, shape (n,), int, or None
+        From 1; 0 before classification.
+    angles : ndarray, shape (n, 3), float64, or None
+        Rot, tilt and psi in degrees.
+    pmax : ndarray, shape (n,), float64, or None
+        Probability of the best orientation and class, 0..1.
+    subset : ndarray, shape (n,), int, or None
+        Half of the data, 1 or 2.
+    figure_of_merit : ndarray, shape (n,), float64, or None
+        Score of the pick.
+    optics_group : ndarray, shape (n,), int, or None
+    box : int or None
+        Side of the extracted particles in px.
+    """
+
+    names: tuple[str, ...]
+    micrograph: NDArray[np.int64]
+    xy: NDArray[np.float64] | None = None
+    origin: NDArray[np.float64] | None = None
+    micrograph_pixel_size: NDArray[np.float64] | None = None
+    pixel_size: NDArray[np.float64] | None = None
+    class_number: NDArray[np.int64] | None = None
+    angles: NDArray[np.float64] | None = None
+    pmax: NDArray[np.float64] | None = None
+    subset: NDArray[np.int64] | None = None
+    figure_of_merit: NDArray[np.float64] | None = None
+    optics_group: NDArray[np.int64] | None = None
+    box: int | None = None
+
+    def __len__(self) -> int:
+        return len(self.micrograph)
+
+
+@dataclass(frozen=True)
+class ClassTable:
+    """What a job says of its classes; row k is class k + 1, and a column that its file lacks is None.
+
+    Attributes
+    ----------
+    distribution : ndarray, shape (k,), float64
+        Share of the particles, summed over probabilities.
+    resolution : ndarray, shape (k,), float64
+        Å, where the signal-to-noise ratio falls below 1; NaN where there is none.
+    completeness : ndarray, shape (k,), float64, or None
+        Share of Fourier space that the particles of the class cover.
+    accuracy_rotations, accuracy_translations : ndarray, shape (k,), float64, or None
+        Degrees and Å; NaN where it was not estimated.
+    score : ndarray, shape (k,), float64, or None
+        Of the class ranker, 0..1.
+    box : int or None
+        Side of the images in px.
+    pixel_size : float or None
+        Å/px of the images.
+    """
+
+    distribution: NDArray[np.float64]
+    resolution: NDArray[np.float64]
+    completeness: NDArray[np.float64] | None = None
+    accuracy_rotations: NDArray[np.float64] | None = None
+    accuracy_translations: NDArray[np.float64] | None = None
+    score: NDArray[np.float64] | None = None
+    box: int | None = None
+    pixel_size: float | None = None
+
+    def __len__(self) -> int:
+        return len(self.distribution)

@@ -44,6 +44,26 @@ IMAGE_PIXEL_SIZE = "rlnImagePixelSize"  # Å/px of extracted particles
 IMAGE_SIZE = "rlnImageSize"  # px, side of the box of extracted particles
 IMAGE_DIMENSIONALITY = "rlnImageDimensionality"
 
+ORIGIN_X_ANGSTROM = "rlnOriginXAngst"  # Å, from RELION 3.1 on
+ORIGIN_Y_ANGSTROM = "rlnOriginYAngst"
+ORIGIN_X = "rlnOriginX"  # px of the particle image, RELION 3.0
+ORIGIN_Y = "rlnOriginY"
+MAX_PROBABILITY = "rlnMaxValueProbDistribution"
+RANDOM_SUBSET = "rlnRandomSubset"
+
+# Models
+CLASS_DISTRIBUTION = "rlnClassDistribution"
+ESTIMATED_RESOLUTION = "rlnEstimatedResolution"  # Å
+FOURIER_COMPLETENESS = "rlnOverallFourierCompleteness"
+ACCURACY_ROTATIONS = "rlnAccuracyRotations"  # degrees; 999 where not estimated
+ACCURACY_TRANSLATIONS_ANGSTROM = "rlnAccuracyTranslationsAngst"
+ACCURACY_TRANSLATIONS = "rlnAccuracyTranslations"  # px, RELION 3.0
+ORIGINAL_IMAGE_SIZE = "rlnOriginalImageSize"
+CURRENT_RESOLUTION = "rlnCurrentResolution"
+CLASS_SCORE = "rlnClassScore"  # rank_model.star
+PREDICTED_CLASS_SCORE = "rlnPredictedClassScore"  # class_averages.star of the class ranker
+SELECTED = "rlnSelected"  # backup_selection.star
+
 COORDINATE_COLUMNS = (COORDINATE_X, COORDINATE_Y, CLASS_NUMBER, ANGLE_PSI, FIGURE_OF_MERIT)
 """Columns of a coordinate file, always these and in this order."""
 
@@ -52,6 +72,8 @@ OPTICS_TABLE = "optics"
 MICROGRAPHS_TABLE = "micrographs"
 MOVIES_TABLE = "movies"
 PARTICLES_TABLE = "particles"
+MODEL_TABLE = "model_general"
+CLASSES_TABLE = "model_classes"
 COORDINATE_FILES_TABLE = "coordinate_files"
 OUTPUT_NODES_TABLE = "output_nodes"
 
