@@ -57,7 +57,7 @@ def _recipes(name: str) -> str:
     return ", ".join(f"{values[name]:g} ({recipe})" for recipe, values in RECIPES.items() if name in values)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class JobOptions:
     """What RELION's External job hands over, and what every command needs to run."""
 
@@ -86,7 +86,7 @@ class JobOptions:
     seed: int = opt(0, "Seed of every random choice.", group="Running", low=0, high=2**31 - 1)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class PickOptions(JobOptions):
     """Pick particles from micrographs."""
 
@@ -149,7 +149,7 @@ class PickOptions(JobOptions):
     report: bool = opt(True, "Write logfile.pdf.", group="Output")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class TrainOptions(JobOptions):
     """Train the networks of a mode, from coordinates or from simulated particles."""
 
@@ -216,7 +216,7 @@ class TrainOptions(JobOptions):
                             group="Headless")  # fmt: skip
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class DemoOptions:
     """Simulate a small project, pick it with the shipped weights and score the picks against the truth."""
 
