@@ -46,6 +46,72 @@ class Scores:
     hits: int
     centring: float | None
 
+    @property
+    def f2(self) -> float:
+        """F2 of all picks: as F1, but recall weighs twice as much."""
+        below = 4 * self.precision + self.recall
+        return 5 * self.precision * self.recall / below if below else 0.0
+
+    @property
+    def accuracy(self) -> float:
+        """TP / (TP + FP + FN), as DeepCryoPicker (Al-Azzawi et al. 2020) has it; 0 where there is nothing."""
+        every = self.n_picks + self.n_truth - self.hits
+        return self.hits / every if every else 0.0
+
+
+@dataclass(frozen=True)
+class Matches:
+    """Picks of several micrographs, matched with the truth and pooled.
+
+    Attributes
+    ----------
+    score : ndarray, shape (n,)
+        NaN where a pick has none.
+    hit : ndarray, shape (n,), bool
+        Which picks have a true centre.
+    distance : ndarray, shape (n,)
+        From it, in the unit of the coordinates; NaN without.
+    n_truth : int
+    """
+
+    score: NDArray[np.float64]
+    hit: NDArray[np.bool_]
+    distance: NDArray[np.float64]
+    n_truth: int
+
+    @property
+    def ranked(self) -> bool:
+        """Whether there are scores that tell picks apart."""
+        return bool(len(self.hit)) and bool(np.isfinite(self.score).all()) and self.score.min() < self.score.max()
+
+    @property
+    def curve(self) -> Curve:
+        """Precision and recall over all thresholds; see :attr:`ranked`."""
+        return precision_recall(self.score, self.hit, self.n_truth)
+
+    @property
+    def scores(self) -> Scores:
+        """Agreement of all picks."""
+        count, good = len(self.hit), int(self.hit.sum())
+        f1 = 2 * good / (count + self.n_truth) if count + self.n_truth else 0.0
+        ap, best_f1, threshold = None, f1, None
+        if self.ranked:
+            curve = self.curve
+            best = int(np.argmax(curve.f1))
+            ap, best_f1, threshold = curve.average_precision, float(curve.f1[best]), float(curve.threshold[best])
+        return Scores(
+            precision=good / count if count else 0.0,
+            recall=good / self.n_truth if self.n_truth else 0.0,
+            f1=f1,
+            ap=ap,
+            best_f1=best_f1,
+            best_threshold=threshold,
+            n_truth=self.n_truth,
+            n_picks=count,
+            hits=good,
+            centring=float(np.median(self.distance[self.hit])) if good else None,
+        )
+
 
 @dataclass(frozen=True)
 class Curve:
@@ -95,10 +161,10 @@ def precision_recall(score: ArrayLike, hit: ArrayLike, n_truth: int) -> Curve:
     return Curve(values[last], good / count, good / max(n_truth, 1), 2 * good / (count + n_truth))
 
 
-def score_picks(
+def match_picks(
     truth: Mapping[str, ArrayLike], picks: Mapping[str, tuple[ArrayLike, ArrayLike | None]], radius: float
-) -> Scores:
-    """Score the picks of several micrographs as one set.
+) -> Matches:
+    """Match the picks of several micrographs with the truth.
 
     Parameters
     ----------
@@ -120,29 +186,16 @@ def score_picks(
             continue
         xy, score = np.asarray(picks[name][0], np.float64).reshape(-1, 2), picks[name][1]
         hit, index = match(true_xy, xy, score, radius)
+        distance = np.full(len(xy), np.nan)
+        distance[hit] = np.hypot(*(xy[hit] - true_xy[index[hit]]).T)
         hits.append(hit)
         scores.append(np.full(len(xy), np.nan) if score is None else np.asarray(score, np.float64))
-        distances.append(np.hypot(*(xy[hit] - true_xy[index[hit]]).T))
-    return _pooled(np.concatenate(scores), np.concatenate(hits), np.concatenate(distances), n_truth)
+        distances.append(distance)
+    return Matches(np.concatenate(scores), np.concatenate(hits), np.concatenate(distances), n_truth)
 
 
-def _pooled(score: NDArray[np.float64], hit: NDArray[np.bool_], distance: NDArray[np.float64], n_truth: int) -> Scores:
-    count, good = len(hit), int(hit.sum())
-    f1 = 2 * good / (count + n_truth) if count + n_truth else 0.0
-    ap, best_f1, threshold = None, f1, None
-    if count and np.isfinite(score).all() and score.min() < score.max():
-        curve = precision_recall(score, hit, n_truth)
-        best = int(np.argmax(curve.f1))
-        ap, best_f1, threshold = curve.average_precision, float(curve.f1[best]), float(curve.threshold[best])
-    return Scores(
-        precision=good / count if count else 0.0,
-        recall=good / n_truth if n_truth else 0.0,
-        f1=f1,
-        ap=ap,
-        best_f1=best_f1,
-        best_threshold=threshold,
-        n_truth=n_truth,
-        n_picks=count,
-        hits=good,
-        centring=float(np.median(distance)) if good else None,
-    )
+def score_picks(
+    truth: Mapping[str, ArrayLike], picks: Mapping[str, tuple[ArrayLike, ArrayLike | None]], radius: float
+) -> Scores:
+    """Score the picks of several micrographs as one set; parameters as of :func:`match_picks`."""
+    return match_picks(truth, picks, radius).scores

@@ -64,6 +64,25 @@ CLASS_SCORE = "rlnClassScore"  # rank_model.star
 PREDICTED_CLASS_SCORE = "rlnPredictedClassScore"  # class_averages.star of the class ranker
 SELECTED = "rlnSelected"  # backup_selection.star
 
+# Fourier shell correlations
+GENERAL_TABLE = "general"
+FSC_TABLE = "fsc"
+GUINIER_TABLE = "guinier"
+SPECTRAL_INDEX = "rlnSpectralIndex"
+ANGSTROM_RESOLUTION = "rlnAngstromResolution"
+FSC_UNMASKED = "rlnFourierShellCorrelationUnmaskedMaps"
+FSC_MASKED = "rlnFourierShellCorrelationMaskedMaps"
+FSC_RANDOMISED = "rlnCorrectedFourierShellCorrelationPhaseRandomizedMaskedMaps"
+FSC_CORRECTED = "rlnFourierShellCorrelationCorrected"
+FSC_GOLD_STANDARD = "rlnGoldStandardFsc"  # model.star
+SSNR_MAP = "rlnSsnrMap"
+FINAL_RESOLUTION = "rlnFinalResolution"  # Å
+RANDOMISE_FROM = "rlnRandomiseFrom"  # Å
+SHARPENING_B_FACTOR = "rlnBfactorUsedForSharpening"  # Å²
+UNFILTERED_HALF_MAPS = ("rlnUnfilteredMapHalf1", "rlnUnfilteredMapHalf2")
+MASK_NAME = "rlnMaskName"
+SYMMETRY_GROUP = "rlnSymmetryGroup"
+
 COORDINATE_COLUMNS = (COORDINATE_X, COORDINATE_Y, CLASS_NUMBER, ANGLE_PSI, FIGURE_OF_MERIT)
 """Columns of a coordinate file, always these and in this order."""
 
