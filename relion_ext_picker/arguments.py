@@ -35,6 +35,14 @@ _EXAMPLES: Mapping[str, str] = {
         "      --in_coords ManualPick/job004/ --diameter 120\n"
         "  relion_ext_picker train --o training --simulated --scratch --gpu 0"
     ),
+    "evaluate": (
+        "examples:\n"
+        "  relion_ext_picker evaluate --o External/job009/ --in_mics CtfFind/job003/micrographs_ctf.star\n"
+        "      --in_coords External/job004/autopick.star --truth ManualPick/job005/ --diameter 120\n"
+        "  relion_ext_picker evaluate --o External/job020/ --class2d Class2D/job007/ --refine3d Refine3D/job012/\n"
+        "      --postprocess PostProcess/job013/\n"
+        "  relion_ext_picker evaluate --o compared --compare External/job004/ AutoPick/job006/"
+    ),
     "simulate": (
         "examples:\n"
         "  relion_ext_picker simulate --o project --preset klh --micrographs 10 --defocus 2-4\n"
@@ -89,6 +97,8 @@ def parse(argv: Sequence[str]) -> CommandLine:
     values: dict[str, Any] = {}
     failed = set()
     for name, text in vars(given).items():
+        if isinstance(text, list):
+            text = ",".join(text)
         try:
             values[name] = _value(items[name], text)
         except UsageError as error:
@@ -182,6 +192,8 @@ def _value(item: Field[Any], text: str) -> Any:
         if text.lower() in _FALSE:
             return False
         raise UsageError(f"{flag} {text}: must be Yes or No")
+    if text == _NOTHING and item.default == _NOTHING:
+        return text  # a field of RELION's form that was left empty
     if text == _NOTHING:
         raise UsageError(f"{flag}: its value is missing{f', a number in {unit}' if unit else ''}")
     if isinstance(item.default, int):
@@ -215,7 +227,9 @@ def _parser(command: str, for_help: bool = False) -> argparse.ArgumentParser:
         if info.group not in groups:
             groups[info.group] = parser.add_argument_group(info.group)
         optional: dict[str, Any] = {"nargs": "?", "const": _NOTHING}
-        if for_help and not isinstance(item.default, bool):
+        if info.several:
+            optional = {"nargs": "*"}
+        elif for_help and not isinstance(item.default, bool):
             optional = {}  # the help must not say that the value may be left out
         groups[info.group].add_argument(
             flag_of(item), dest=item.name, metavar=_metavar(item), help=_help(item), **optional

@@ -33,6 +33,7 @@ class Info:
     mode: str = ""  # the only mode that has it, where it is not for all
     span: bool = False
     many: bool = False
+    several: bool = False  # file names, separated by blanks or commas
 
 
 def opt(default: Any, help: str, **info: Any) -> Any:

@@ -14,6 +14,8 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from relion_ext_picker.errors import InputError
+from relion_ext_picker.evaluation_options import EvaluateOptions
+from relion_ext_picker.job_options import GENERATIONS, JobOptions
 from relion_ext_picker.option import (
     Info,
     default_of,
@@ -29,8 +31,8 @@ from relion_ext_picker.simulation_options import SimulateOptions
 
 __all__ = [
     "COMMANDS", "FORMATS", "GENERATIONS", "MODES", "PRESETS", "PRESETS_OF", "RECIPES", "STAGES", "TRAINED",
-    "DemoOptions", "Info", "JobOptions", "PickOptions", "SimulateOptions", "TrainOptions", "check", "default_of",
-    "flag_of", "info_of", "opt", "parse_range", "range_of", "split_list", "with_recipe",
+    "DemoOptions", "EvaluateOptions", "Info", "JobOptions", "PickOptions", "SimulateOptions", "TrainOptions", "check",
+    "default_of", "flag_of", "info_of", "opt", "parse_range", "range_of", "split_list", "with_recipe",
 ]  # fmt: skip
 
 PRESETS_OF: Mapping[str, tuple[str, ...]] = {  # of each mode
@@ -40,7 +42,6 @@ PRESETS_OF: Mapping[str, tuple[str, ...]] = {  # of each mode
 MODES = tuple(PRESETS_OF)
 PRESETS = tuple(dict.fromkeys(preset for presets in PRESETS_OF.values() for preset in presets))
 TRAINED = tuple(preset for preset in PRESETS if not preset.startswith("paper-"))  # the others share their networks
-GENERATIONS = ("auto", "3.1", "4.0", "5.0")
 FORMATS = ("star", "box", "csv")
 MAXIMA = ("two-pass", "greedy")
 STAGES = ("both", "proposer", "classifier")
@@ -57,36 +58,7 @@ def _recipes(name: str) -> str:
     return ", ".join(f"{values[name]:g} ({recipe})" for recipe, values in RECIPES.items() if name in values)
 
 
-@dataclass(frozen=True)
-class JobOptions:
-    """What RELION's External job hands over, and what every command needs to run."""
-
-    o: str = opt("", "Job directory; results, log and markers go there.", group="RELION", metavar="DIR", required=True)
-    in_mics: str = opt("", "Micrographs STAR file.", group="RELION", metavar="FILE", relion="in_mic")
-    in_movies: str = opt("", "Movies STAR file (not used).", group="RELION", metavar="FILE", relion="in_mov")
-    in_parts: str = opt("", "Particles STAR file.", group="RELION", metavar="FILE", relion="in_part")
-    in_coords: str = opt(
-        "", "Coordinates: a RELION coordinate node, a folder, or one .star, .box or .csv file.", group="RELION",
-        metavar="FILE", relion="in_coords",
-    )  # fmt: skip
-    in_3dref: str = opt(
-        "", "3D reference (not used).", group="RELION", metavar="FILE", relion="in_3dref",
-        aliases=("--in_3Dref",),
-    )  # fmt: skip
-    in_mask: str = opt("", "3D mask (not used).", group="RELION", metavar="FILE", relion="in_mask")
-    j: int = opt(1, "Number of CPU threads.", group="RELION", low=1, high=1024, relion="nr_threads")
-    pipeline_control: str = opt("", "Directory RELION watches for markers.", group="RELION", metavar="DIR")
-    relion_version: str = opt(
-        "auto", "RELION generation to write for; auto reads it from the job's job.star.", choices=GENERATIONS,
-        group="Running",
-    )  # fmt: skip
-    gpu: str = opt(
-        "auto", "CUDA device number, cpu, or auto (first CUDA device if there is one).", group="Running", metavar="ID"
-    )
-    seed: int = opt(0, "Seed of every random choice.", group="Running", low=0, high=2**31 - 1)
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class PickOptions(JobOptions):
     """Pick particles from micrographs."""
 
@@ -149,7 +121,7 @@ class PickOptions(JobOptions):
     report: bool = opt(True, "Write logfile.pdf.", group="Output")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TrainOptions(JobOptions):
     """Train the networks of a mode, from coordinates or from simulated particles."""
 
@@ -216,7 +188,7 @@ class TrainOptions(JobOptions):
                             group="Headless")  # fmt: skip
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class DemoOptions:
     """Simulate a small project, pick it with the shipped weights and score the picks against the truth."""
 
@@ -230,6 +202,7 @@ class DemoOptions:
 COMMANDS: Mapping[str, type[Any]] = {
     "pick": PickOptions,
     "train": TrainOptions,
+    "evaluate": EvaluateOptions,
     "simulate": SimulateOptions,
     "demo": DemoOptions,
 }

@@ -36,7 +36,9 @@ log = logging.getLogger(__name__)
 
 _NODE = "coords_suffix"
 # What pickers put behind the name of the micrograph.
-_ADDED = re.compile(r"(\.mrcs?|\.tiff?|_(autopick|manualpick|picks?|picked|coords?|coordinates|particles|box|topaz))+$")
+_ADDED = re.compile(
+    r"(\.mrcs?|\.tiff?|_(autopick|manualpick|picks?|picked|coords?|coordinates|particles|truth|box|topaz))+$"
+)
 
 
 def read_coordinate_set(

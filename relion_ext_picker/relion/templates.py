@@ -14,7 +14,15 @@ from pathlib import Path
 from typing import Any
 
 from relion_ext_picker.atomic import atomic_path
-from relion_ext_picker.options import COMMANDS, RECIPES, PickOptions, TrainOptions, flag_of, info_of
+from relion_ext_picker.options import (
+    COMMANDS,
+    RECIPES,
+    EvaluateOptions,
+    PickOptions,
+    TrainOptions,
+    flag_of,
+    info_of,
+)
 from relion_ext_picker.relion import labels
 from relion_ext_picker.relion.tables import table_text
 
@@ -26,6 +34,17 @@ _PICK_PARAMETERS = (
 _TRAIN_PARAMETERS = ("mode", "diameter", "stage", "steps", "classifier_steps", "contrast", "gpu")
 _DEEPEM_PICK = ("mode", "diameter", "threshold", "min_distance", "max_picks", "contrast", "preset", "model", "gpu")
 _DEEPEM_TRAIN = ("mode", "diameter", "preset", "tune", "contrast", "gpu")
+_EVALUATE = (
+    "diameter",
+    "truth",
+    "class2d",
+    "select",
+    "refine3d",
+    "postprocess",
+    "local_resolution",
+    "symmetry",
+    "compare",
+)
 
 _log = logging.getLogger(__name__)
 
@@ -108,11 +127,16 @@ def generated() -> dict[str, str]:
     train = {"fn_exe": f"{EXECUTABLE} train", "in_mic": _MICROGRAPHS, "in_coords": picked, **common}
     steps = value_text(RECIPES["DRPnet"]["steps"])
     trained = {"mode": "deepem", "model": "External/job005/model.safetensors"}
+    evaluate = {
+        "fn_exe": f"{EXECUTABLE} evaluate", "in_mic": _MICROGRAPHS, "in_coords": "External/job004/autopick.star",
+        "class2d": "Class2D/job006/", "nr_threads": "1", "diameter": "120",
+    }  # fmt: skip
     return {
         "templates/relion/pick_drpnet/job.star": job_star(PickOptions, _PICK_PARAMETERS, pick),
         "templates/relion/train_drpnet/job.star": job_star(TrainOptions, _TRAIN_PARAMETERS, {**train, "steps": steps}),
         "templates/relion/pick_deepem/job.star": job_star(PickOptions, _DEEPEM_PICK, {**pick, **trained}),
         "templates/relion/train_deepem/job.star": job_star(TrainOptions, _DEEPEM_TRAIN, {**train, "mode": "deepem"}),
+        "templates/relion/evaluate/job.star": job_star(EvaluateOptions, _EVALUATE, evaluate),
         "docs/reference/options.md": options_page(),
     }
 

@@ -5,21 +5,32 @@ Figures are made without pyplot, so nothing global is touched, no display is nee
 
 from __future__ import annotations
 
+from relion_ext_picker.report.plots.agreement import classes_page, picks_page
+from relion_ext_picker.report.plots.angles import angles_page
 from relion_ext_picker.report.plots.canvas import save_pdf, save_png
+from relion_ext_picker.report.plots.maps import fsc_page, local_page, series_page
+from relion_ext_picker.report.plots.numbers import number_pages
 from relion_ext_picker.report.plots.pages import counts_page, cover_page, scores_page
 from relion_ext_picker.report.plots.pictures import overlay_figure, overlay_page
 from relion_ext_picker.report.plots.training import learning_page, rounds_page, threshold_page, windows_page
 
 __all__ = [
+    "angles_page",
+    "classes_page",
     "counts_page",
     "cover_page",
+    "fsc_page",
     "learning_page",
+    "local_page",
+    "number_pages",
     "overlay_figure",
     "overlay_page",
+    "picks_page",
     "rounds_page",
     "save_pdf",
     "save_png",
     "scores_page",
+    "series_page",
     "threshold_page",
     "windows_page",
 ]

@@ -1,1 +1,0 @@
-"""Tests of the plugin: by pytest, and by ``python -m scipion tests``."""
