@@ -1,4 +1,4 @@
-"""One file of particle coordinates in: RELION STAR, EMAN .box or .csv."""
+"""One file of particle coordinates in: RELION STAR, EMAN .box, crYOLO .cbox, .csv, or Topaz .txt."""
 
 from __future__ import annotations
 
@@ -18,10 +18,11 @@ from relion_ext_picker.types import Array
 
 StarTable = dict[str, list[Any]]
 
-SUFFIXES = (".star", ".box", ".csv")  # in the order of preference where a micrograph has several files
+SUFFIXES = (".star", ".cbox", ".box", ".csv", ".txt")  # in the order of preference where a micrograph has several files
 
 _X = ("x", "xcoord", "xcoordinate", "coordinatex", "centerx", "rlncoordinatex")
 _Y = ("y", "ycoord", "ycoordinate", "coordinatey", "centery", "rlncoordinatey")
+_CBOX = ("CoordinateX", "CoordinateY", "Width", "Height")
 _SCORE = ("score", "confidence", "fom", "figureofmerit", "rlnautopickfigureofmerit")
 _MICROGRAPH = ("micrograph", "micrographname", "imagename", "rlnmicrographname")
 
@@ -70,8 +71,9 @@ def read_coordinates(path: Path) -> Coordinates:
     Parameters
     ----------
     path : Path
-        ``.star``: the first table with coordinates; ``.box`` (EMAN): corner x, y, width, height; ``.csv``: columns x
-        and y (also x_coord, rlnCoordinateX ...) and perhaps score, or without a header x, y[, score].
+        ``.star``: the first table with coordinates; ``.box`` (EMAN): corner x, y, width, height; ``.cbox`` (crYOLO):
+        the same with a confidence; ``.csv`` and ``.txt`` (Topaz): columns x and y (also x_coord, rlnCoordinateX ...)
+        and perhaps score and micrograph, or without a header x, y[, score].
 
     Raises
     ------
@@ -85,13 +87,15 @@ def read_coordinates(path: Path) -> Coordinates:
 
 
 def read_table(path: Path) -> CoordinateTable:
-    """Read a file of any of the three kinds; errors as :func:`read_coordinates`."""
+    """Read a file of any of the kinds; errors as :func:`read_coordinates`."""
     kind = path.suffix.lower()
     if kind == ".star":
         return star_coordinates(path, star_tables(path))
     if kind not in SUFFIXES:
         raise InputError(f"{path}: coordinates are read from {', '.join(SUFFIXES)} files: convert it to one of them")
     lines = _text(path).splitlines()
+    if kind == ".cbox":
+        return _read_cbox(path, lines)
     return _read_box(path, lines) if kind == ".box" else _read_csv(path, lines)
 
 
@@ -163,6 +167,19 @@ def _read_box(path: Path, lines: Sequence[str]) -> CoordinateTable:
             raise InputError(f"{path}, line {number}: expected corner x, corner y, width, height: {line!r}") from error
         xy.append((x + width / 2, y + height / 2))
     return _table(path, xy)
+
+
+def _read_cbox(path: Path, lines: Sequence[str]) -> CoordinateTable:
+    """crYOLO's boxes: a STAR table of corners, sizes and confidences, or, before its version 1.8, bare columns."""
+    if any(line.startswith("data_") for line in lines):
+        for table in star_tables(path):
+            if all(label in table for label in _CBOX):
+                x, y, width, height = (np.asarray(table[label], np.float64) for label in _CBOX)
+                return _table(path, np.stack([x + width / 2, y + height / 2], axis=1), table.get("Confidence"))
+        raise StarError(f"{path} has no table with {', '.join(_CBOX)}: give a .cbox file of crYOLO")
+    confidence = [line.replace(",", " ").split()[4:5] for line in lines if line.split() and line.strip()[0] != "#"]
+    scored = bool(confidence) and all(confidence)
+    return _table(path, _read_box(path, lines).rows.xy, [word[0] for word in confidence] if scored else None)
 
 
 def _read_csv(path: Path, lines: Sequence[str]) -> CoordinateTable:

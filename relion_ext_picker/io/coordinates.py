@@ -1,4 +1,4 @@
-"""Particle coordinates in and out: RELION STAR, EMAN .box and .csv files, for one micrograph or a whole set.
+"""Particle coordinates in and out: STAR, .box, .cbox, .csv and .txt files, for one micrograph or a whole set.
 
 All coordinates are centres in px of the micrograph as stored, x = column, y = row, first pixel 0.
 """
@@ -37,8 +37,10 @@ log = logging.getLogger(__name__)
 _NODE = "coords_suffix"
 # What pickers put behind the name of the micrograph.
 _ADDED = re.compile(
-    r"(\.mrcs?|\.tiff?|_(autopick|manualpick|picks?|picked|coords?|coordinates|particles|truth|box|topaz))+$"
+    r"(\.mrcs?|\.tiff?|_(autopick|manualpick|picks?|picked|coords?|coordinates|particles|truth|box|topaz|"
+    r"patch_aligned|rigid_aligned|doseweighted))+$"
 )
+_UID = re.compile(r"^\d{12,}_")  # cryoSPARC puts it before the name of the movie
 
 
 def read_coordinate_set(
@@ -51,8 +53,8 @@ def read_coordinate_set(
     path : Path
         Relative to `project` or absolute. One of: a coordinate node of RELION 4 or 5 (autopick.star, manualpick.star)
         or of RELION 3.1 (coords_suffix_NAME.star), a particles STAR file, a folder with a file per micrograph (found by
-        the micrograph's name with or without _autopick, _manualpick, _picks ...), a .csv file with a micrograph column,
-        or the file of a single micrograph.
+        the micrograph's name with or without _autopick, _manualpick, _picks ...), a .csv or .txt file with a micrograph
+        column, or the file of a single micrograph.
     micrographs : sequence of Micrograph
     project : Path
         Folder to which names in STAR files are relative.
@@ -70,7 +72,10 @@ def read_coordinate_set(
     """
     where = project / path
     if where.is_dir():
-        found, looked = _from_folder(where, micrographs), "files NAME.star, .box or .csv, also NAME_autopick.star"
+        found, looked = (
+            _from_folder(where, micrographs),
+            "files NAME.star, .box, .cbox, .csv or .txt, also NAME_autopick.star",
+        )
     elif where.name.startswith(_NODE):
         found, looked = _from_node_31(where, micrographs), f"files PATH{where.name[len(_NODE) :]} beside it"
     else:
@@ -132,7 +137,8 @@ class _Names:
         if name in self.exact:
             return name
         last = PurePosixPath(name).name
-        for form in (last, _ADDED.sub("", last), *self._forms(name)):
+        bare = _ADDED.sub("", _UID.sub("", last))
+        for form in (last, _ADDED.sub("", last), bare, *self._forms(name)):
             fits = self.forms.get(form, set())
             if form and len(fits) == 1:
                 return next(iter(fits))

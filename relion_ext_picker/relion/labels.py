@@ -108,6 +108,9 @@ JOB_OPTION_VALUE = "rlnJobOptionValue"
 EXTERNAL_JOB_TYPE = 99
 PIPELINE_TABLE = "pipeline_general"
 JOB_COUNTER = "rlnPipeLineJobCounter"
+EDGE_FROM = "rlnPipeLineEdgeFromNode"
+EDGE_TO = "rlnPipeLineEdgeToNode"
+EDGE_PROCESS = "rlnPipeLineEdgeProcess"
 
 VERSION = 30001
 """``# version`` line of the files we write: read by 3.1, 4 and 5 alike."""

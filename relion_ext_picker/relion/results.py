@@ -128,12 +128,16 @@ def _selected(folder: Path) -> JobResult:
 
 def _chosen_from(folder: Path) -> Path | None:
     """The file that a Select job was given, from its job.star."""
+    text = job_options(folder).get(_MODEL_OF_SELECT, "").replace("_optimiser.star", "_data.star")
+    return Path(text) if text and ".." not in Path(text).parts else None
+
+
+def job_options(folder: Path) -> dict[str, str]:
+    """The options of a job from its job.star; none where it has no such file."""
     try:
         star = StarColumns(folder / "job.star")
         table = next(t for t in star.tables if labels.JOB_OPTION_VALUE in star.labels(t))
         names, values = (star.texts(table, label) for label in (labels.JOB_OPTION_VARIABLE, labels.JOB_OPTION_VALUE))
     except (StarError, StopIteration):
-        return None
-    options = {names.values[n]: values.values[v] for n, v in zip(names.index, values.index, strict=True)}
-    text = options.get(_MODEL_OF_SELECT, "").replace("_optimiser.star", "_data.star")
-    return Path(text) if text and ".." not in Path(text).parts else None
+        return {}
+    return {names.values[n]: values.values[v] for n, v in zip(names.index, values.index, strict=True)}

@@ -81,6 +81,8 @@ class Section:
         From a footer to a figure.
     files : mapping of str
         Further files to write, name -> text.
+    grid : sequence of rows of str
+        A table to print and to draw, its first row the head; may be empty.
     """
 
     name: str
@@ -90,6 +92,7 @@ class Section:
     notes: Sequence[str] = ()
     pages: Sequence[Page] = ()
     files: Mapping[str, str] = field(default_factory=dict)
+    grid: Sequence[Sequence[str]] = ()
 
     def value(self, key: str) -> float | int | str | None:
         """Value of a measure, None where there is none."""
@@ -165,6 +168,7 @@ def table_lines(evaluation: Evaluation) -> Iterable[str]:
         for item in section.measures:
             note = f"   {item.note}" if item.note else ""
             yield f"  {item.label:{_WIDE}} {item.text}{note}"
+        yield from grid_lines(section.grid)
         for note in section.notes:
             yield f"  * {note}"
     if evaluation.missing:
@@ -172,6 +176,14 @@ def table_lines(evaluation: Evaluation) -> Iterable[str]:
         yield "Not evaluated"
         for what, why in evaluation.missing:
             yield f"  {what}: {why}"
+
+
+def grid_lines(grid: Sequence[Sequence[str]]) -> Iterable[str]:
+    """A table as lines of text: the first column to the left, the others to the right."""
+    widths = [max(len(row[column]) for row in grid) for column in range(len(grid[0]))] if grid else []
+    for row in grid:
+        cells = [f"{cell:>{width}}" for cell, width in zip(row[1:], widths[1:], strict=True)]
+        yield "  " + "   ".join([f"{row[0]:{widths[0]}}", *cells])
 
 
 def _plain(value: Any) -> Any:

@@ -17,6 +17,7 @@ from relion_ext_picker.relion.job import JobDirectory
 from relion_ext_picker.report.evaluation import Evaluation, Section, table_lines, write_json, write_pdf, write_star
 from relion_ext_picker.workflows.evaluate_angles import of_views
 from relion_ext_picker.workflows.evaluate_classes import of_classes
+from relion_ext_picker.workflows.evaluate_compare import of_comparison
 from relion_ext_picker.workflows.evaluate_maps import (
     of_half_maps,
     of_local_resolution,
@@ -82,6 +83,8 @@ def _tasks(options: EvaluateOptions) -> Iterator[Task]:
         yield "picks against known particles", partial(_picks, options)
     elif options.truth and not options.compare:
         yield "picks against known particles", partial(_no_picks, options.truth)
+    if options.compare:
+        yield "comparison", partial(of_comparison, split_list(options.compare), options)
     if options.class2d or options.select:
         yield "2D classes", partial(of_classes, options.class2d, options.select, options)
     if options.refine3d:

@@ -111,7 +111,7 @@ def test_csv(tmp_path: Path, text: str, score: list[float] | None) -> None:
         ("a.csv", "a,b\n1,2\n", "names no columns x and y"),
         ("a.csv", "x,y\n1,2\n3\n", "line 3: no value for y"),
         ("a.csv", "x,y\n1,2\n3,z\n", "not a number"),
-        ("a.txt", "1 2\n", "convert it"),
+        ("a.pdb", "1 2\n", "convert it"),
         ("a.star", star("rlnMicrographName", "rlnCoordinateX", "rlnCoordinateY", rows="a 1 2\nb 3 4\n"), "several"),
     ],
 )
@@ -314,3 +314,64 @@ def test_boxes_are_where_relion_takes_them(tmp_path: Path, monkeypatch: pytest.M
     subprocess.run(command, check=True, capture_output=True)
     got = read_coordinate_set(Path("Extract/p.star"), micrographs("M/a.mrc"))["M/a.mrc"]
     np.testing.assert_array_equal(got.xy, [[50, 40], [61, 52]])
+
+
+CBOX = """
+data_global
+
+_cbox_format_version 1.0
+
+data_cryolo
+
+loop_
+_CoordinateX #1
+_CoordinateY #2
+_CoordinateZ #3
+_Width #4
+_Height #5
+_Depth #6
+_EstWidth #7
+_EstHeight #8
+_Confidence #9
+_NumBoxes #10
+_Angle #11
+10.0 20.0 <NA> 40.0 40.0 1 38 39 0.75 3 <NA>
+50.0 60.0 <NA> 40.0 40.0 1 38 39 0.25 1 <NA>
+
+data_cryolo_include
+
+loop_
+_slice_index #1
+0
+"""
+
+
+def test_boxes_of_cryolo(tmp_path: Path) -> None:
+    (tmp_path / "a.cbox").write_text(CBOX)
+    found = read_coordinates(tmp_path / "a.cbox")
+    assert found.xy.tolist() == [[30, 40], [70, 80]]
+    assert found.score is not None and found.score.tolist() == [0.75, 0.25]
+    (tmp_path / "old.cbox").write_text("10 20 40 40 0.75 38 39\n50 60 40 40 0.25 38 39\n")
+    old = read_coordinates(tmp_path / "old.cbox")
+    assert old.xy.tolist() == found.xy.tolist()
+    assert old.score is not None and old.score.tolist() == [0.75, 0.25]
+    (tmp_path / "bad.cbox").write_text("data_cryolo\n\nloop_\n_CoordinateX #1\n1\n")
+    with pytest.raises(InputError, match="no table with CoordinateX"):
+        read_coordinates(tmp_path / "bad.cbox")
+
+
+def test_text_of_topaz(tmp_path: Path) -> None:
+    (tmp_path / "all.txt").write_text("image_name\tx_coord\ty_coord\tscore\na\t1\t2\t-0.5\nb\t3\t4\t1.5\n")
+    micrographs = [Micrograph(f"M/{name}.mrc", 1.0) for name in "ab"]
+    found = read_coordinate_set(tmp_path / "all.txt", micrographs)
+    assert found["M/b.mrc"].xy.tolist() == [[3, 4]]
+    assert found["M/a.mrc"].score is not None and found["M/a.mrc"].score.tolist() == [-0.5]
+
+
+def test_particles_exported_from_cryosparc(tmp_path: Path) -> None:
+    """Names have a number before the name of the movie and what was done to it behind."""
+    text = "data_particles\n\nloop_\n_rlnMicrographName #1\n_rlnCoordinateX #2\n_rlnCoordinateY #3\n"
+    text += "J2/motioncorrected/012345678901234567890_mic1_patch_aligned_doseweighted.mrc 5 6\n"
+    (tmp_path / "particles.star").write_text(text)
+    found = read_coordinate_set(tmp_path / "particles.star", [Micrograph("Micrographs/mic1.mrc", 1.0)])
+    assert found["Micrographs/mic1.mrc"].xy.tolist() == [[5, 6]]

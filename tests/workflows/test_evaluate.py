@@ -172,6 +172,73 @@ def test_nothing_to_evaluate_fails(tmp_path: Path, capsys: pytest.CaptureFixture
     assert markers(job) == ["EXIT_FAILURE"]
 
 
+PIPELINE = """
+data_pipeline_general
+
+_rlnPipeLineJobCounter 9
+
+data_pipeline_input_edges
+
+loop_
+_rlnPipeLineEdgeFromNode #1
+_rlnPipeLineEdgeProcess #2
+{0}
+
+data_pipeline_output_edges
+
+loop_
+_rlnPipeLineEdgeProcess #1
+_rlnPipeLineEdgeToNode #2
+{1}
+
+"""
+
+
+def test_comparison_with_what_follows_in_the_pipeline(project: Simulated, capsys: pytest.CaptureFixture[str]) -> None:
+    """Two jobs and Topaz's text; one of the jobs has been refined."""
+    for job, threshold in (("External/job002/", "0.5"), ("External/job003/", "0.97")):
+        assert pick("--threshold", threshold, job=job) == 0
+    topaz = ["image_name\tx_coord\ty_coord\tscore"]
+    for truth in project.truths:
+        topaz += [f"{Path(truth.micrograph.name).stem}\t{x:.0f}\t{y:.0f}\t0.5" for x, y in truth.xy[:10]]
+    Path("topaz.txt").write_text("\n".join(topaz) + "\n")
+    Path("Refine3D/job005").mkdir(parents=True)
+    particles(Path("Refine3D/job005/run_data.star"), 300)
+    postprocess(Path("PostProcess/job006"), 0.1)
+    into = ("External/job002/autopick.star Extract/job004/", "Extract/job004/particles.star Refine3D/job005/",
+            "Refine3D/job005/run_half1_class001_unfil.mrc PostProcess/job006/")  # fmt: skip
+    out = ("External/job002/ External/job002/autopick.star", "Extract/job004/ Extract/job004/particles.star")
+    Path("default_pipeline.star").write_text(PIPELINE.format("\n".join(into), "\n".join(out)))
+    capsys.readouterr()
+    names = ["External/job002/", "External/job003/autopick.star", "topaz.txt"]
+    assert evaluate("--compare", *names, "--truth", TRUTH_DIR, "--in_mics", STAR) == 0
+    found = report()["metrics"]["comparison"]
+    jobs = found["tables"]["jobs"]
+    assert jobs["name"] == names
+    assert jobs["recall"][0] > jobs["recall"][1] and jobs["precision"][2] == 1
+    assert jobs["picks"][2] == 30 and jobs["centring"][2] < 3
+    assert jobs["refined"] == [300, None, None] and jobs["resolution"][0] == pytest.approx(10, abs=0.8)
+    places = found["tables"]["found"]
+    everything = dict(zip(places["by"], places["places"], strict=True))
+    assert sum(everything.values()) == found["places"]
+    overlap = found["tables"]["overlap"]
+    assert overlap["in_1"][1] == 1  # a higher threshold leaves a part of the same picks
+    assert overlap["in_2"][0] == pytest.approx(jobs["picks"][1] / jobs["picks"][0])
+    assert sum(found["tables"]["micrographs"]["picks_1"]) == jobs["picks"][0]
+    out_text = capsys.readouterr().out
+    assert "average precision" in out_text and "resolution, Å" in out_text and "angular views" in out_text
+
+
+def test_comparison_finds_micrographs_and_diameter_in_the_jobs(project: Simulated) -> None:
+    assert pick("--threshold", "0.5", job="External/job002/") == 0
+    assert evaluate("--compare", "External/job002/", TRUTH_DIR) == 0
+    found = report()["metrics"]["comparison"]
+    assert found["radius"] == pytest.approx(0.4 * DIAMETER)
+    shutil.copytree("External/job002", "other", ignore=shutil.ignore_patterns("settings.json", "coords_suffix*"))
+    assert evaluate("--compare", "other", TRUTH_DIR, job="External/job010/") == 1
+    assert evaluate("--compare", "other", TRUTH_DIR, "--in_mics", STAR, job="External/job010/") == 1
+
+
 @needs_oracles
 def test_oracles(tmp_path: Path) -> None:
     job = f"{tmp_path}/job/"

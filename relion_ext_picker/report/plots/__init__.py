@@ -8,6 +8,7 @@ from __future__ import annotations
 from relion_ext_picker.report.plots.agreement import classes_page, picks_page
 from relion_ext_picker.report.plots.angles import angles_page
 from relion_ext_picker.report.plots.canvas import save_pdf, save_png
+from relion_ext_picker.report.plots.compare import compare_page, grid_page
 from relion_ext_picker.report.plots.maps import fsc_page, local_page, series_page
 from relion_ext_picker.report.plots.numbers import number_pages
 from relion_ext_picker.report.plots.pages import counts_page, cover_page, scores_page
@@ -17,9 +18,11 @@ from relion_ext_picker.report.plots.training import learning_page, rounds_page, 
 __all__ = [
     "angles_page",
     "classes_page",
+    "compare_page",
     "counts_page",
     "cover_page",
     "fsc_page",
+    "grid_page",
     "learning_page",
     "local_page",
     "number_pages",
