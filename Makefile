@@ -4,19 +4,32 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+SCIPION := .venv-scipion
+SCIPION_PACKAGES := scipion-pyworkflow==3.11.7 scipion-em==3.11.1 scipion-app==3.8.3 scipion-em-relion==5.0.2
+SCIPION_TESTS := $(SCIPION)/bin/pytest -o filterwarnings=ignore
 SUDO := $(shell [ "$$(id -u)" = 0 ] || command -v sudo)
 
-.PHONY: demo test install lint clean system-python system-test
+.PHONY: demo test test-core test-scipion test-scipion-one install lint clean system-python system-test system-tk
 
 demo: $(VENV)/installed
 	rm -rf demo
 	$(BIN)/relion_ext_picker demo --o demo
 
-test: system-test $(VENV)/tested
+test: test-core test-scipion test-scipion-one
+
+test-core: system-test $(VENV)/tested
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/pytest
+
+# As most users have it: Scipion in an environment of its own, with numpy 1.26, runs the program in that of $(VENV).
+test-scipion: $(VENV)/installed $(SCIPION)/installed
+	RELION_EXT_PICKER_PYTHON=$(CURDIR)/$(BIN)/python $(SCIPION_TESTS) scipion_plugin/tests
+
+# Both in one environment, with the old libraries that Scipion asks for.
+test-scipion-one: $(SCIPION)/one
+	RELION_EXT_PICKER_PYTHON= $(SCIPION_TESTS) scipion_plugin/tests -k "installation or every_mode"
 
 lint: $(VENV)/tested
 	$(BIN)/ruff check --fix .
@@ -36,6 +49,17 @@ $(VENV)/tested: $(VENV)/installed
 	$(BIN)/pip install -q -c constraints.txt -e ".[dev]"
 	touch $@
 
+$(SCIPION)/installed: pyproject.toml Makefile | system-python system-tk
+	$(PYTHON) -m venv --clear $(SCIPION)
+	$(SCIPION)/bin/pip install -q $(SCIPION_PACKAGES) pytest pytest-timeout
+	$(SCIPION)/bin/pip install -q --no-deps -e .
+	touch $@
+
+$(SCIPION)/one: $(SCIPION)/installed constraints.txt
+	$(SCIPION)/bin/pip install -q -c constraints.txt -e ".[scipion]"
+	$(SCIPION)/bin/pip check
+	touch $@
+
 # The venv module is a package of its own on Debian.
 system-python:
 	@$(PYTHON) -c "import ensurepip" 2>/dev/null || \
@@ -47,5 +71,10 @@ system-test:
 		{ $(SUDO) apt-get update -qq && $(SUDO) apt-get install -y -qq relion; } || \
 		echo "RELION could not be installed: the tests that need it are skipped"
 
+# Scipion needs tkinter even without a display; it is a package of its own on Debian.
+system-tk:
+	@$(PYTHON) -c "import tkinter" 2>/dev/null || \
+		{ command -v apt-get >/dev/null && $(SUDO) apt-get update -qq && $(SUDO) apt-get install -y -qq python3-tk; }
+
 clean:
-	rm -rf $(VENV) demo build dist *.egg-info
+	rm -rf $(VENV) $(SCIPION) demo build dist *.egg-info

@@ -10,7 +10,7 @@ from relion_ext_picker.option import opt
 DOWN, TRUE, MAPS, ANGLES, SUBSETS = "Classes and refinements", "Known particles", "Maps", "Views", "Subsets"
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class EvaluateOptions(JobOptions):
     """Judge picks by known particles and by what RELION makes of them; any subset of inputs will do."""
 

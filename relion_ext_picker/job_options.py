@@ -9,7 +9,7 @@ from relion_ext_picker.option import opt
 GENERATIONS = ("auto", "3.1", "4.0", "5.0")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class JobOptions:
     """What RELION's External job hands over, and what every command needs to run."""
 

@@ -58,7 +58,7 @@ def _recipes(name: str) -> str:
     return ", ".join(f"{values[name]:g} ({recipe})" for recipe, values in RECIPES.items() if name in values)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class PickOptions(JobOptions):
     """Pick particles from micrographs."""
 
@@ -121,7 +121,7 @@ class PickOptions(JobOptions):
     report: bool = opt(True, "Write logfile.pdf.", group="Output")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class TrainOptions(JobOptions):
     """Train the networks of a mode, from coordinates or from simulated particles."""
 
@@ -188,7 +188,7 @@ class TrainOptions(JobOptions):
                             group="Headless")  # fmt: skip
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class DemoOptions:
     """Simulate a small project, pick it with the shipped weights and score the picks against the truth."""
 

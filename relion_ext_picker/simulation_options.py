@@ -19,7 +19,7 @@ SIMULATION_PRESETS = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class SimulateOptions:
     """Write a RELION project of simulated micrographs whose particles are known."""
 

@@ -21,6 +21,7 @@ PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *ROOT.glob("docs/**/*
 OTHERS = {  # options that are not ours, and mistakes that are shown as such
     "--help", "--version", "--addJob", "--addJobFromStar", "--addJobOptions", "--RunJobs", "--sec_wait_after",
     "--diamter", "---diameter", "--option", "--no-NAME", "--data", "--sets", "--runs", "--no-topaz", "--no-log",
+    "--no-deps", "--ignore-requires-python", "--devel",
     "--i", "--ctf", "--sym", "--symmetry", "--bin", "--stages", "--simulate", "--classes",
 }  # fmt: skip
 LARGEST_PICTURE = 400_000  # bytes

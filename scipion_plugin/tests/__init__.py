@@ -1,0 +1,1 @@
+"""Tests of the plugin: by pytest, and by ``python -m scipion tests``."""
