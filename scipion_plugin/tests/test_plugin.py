@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -16,6 +15,7 @@ import pwem.protocols
 import pyworkflow as pw
 import tifffile
 from pwem.objects import Acquisition, Micrograph
+from pyworkflow.gui.project.viewprotocols_extra import ProtocolTreeConfig
 from pyworkflow.protocol import Protocol, params
 from pyworkflow.tests import BaseTest
 
@@ -42,12 +42,19 @@ class TestRelionExtPickerPlugin(BaseTest):
         names = set(self.ours())
         self.assertIn("RelionExtPickerProtPick", names)
         self.assertTrue(all(name.startswith("RelionExtPicker") for name in names))
-        tree = (HERE / "protocols.conf").read_text()
-        self.assertEqual({word for word in tree.split('"') if word.startswith("RelionExtPicker")}, names)
-        for name in ("Picking", "Tools"):
-            self.assertIn(f'"text": "{name}"', tree)
-        parsed = json.loads("[" + tree.split("= [", 1)[1])
-        self.assertEqual([section["text"] for section in parsed], ["Particles", "Tools"])
+        tree = ProtocolTreeConfig.load(self.domain, pw.Config.SCIPION_PROTOCOLS)["Protocols SPA"]
+        places = {}
+
+        def walk(node, above):
+            for child in node.childs:
+                if str(child.value).startswith("RelionExtPicker"):
+                    places[str(child.value)] = [*above, child.visible]
+                walk(child, [*above, str(child.text)])
+
+        walk(tree, [])
+        self.assertEqual(set(places), names)
+        self.assertEqual(places["RelionExtPickerProtPick"], ["Particles", "Picking", True])
+        self.assertEqual(places["RelionExtPickerProtImportModel"], ["Tools", "Picker", True])
 
     def test_scipion_needs_no_torch_and_no_core(self):
         code = (
@@ -59,7 +66,7 @@ class TestRelionExtPickerPlugin(BaseTest):
         self.assertIn("scipion_plugin.protocols.protocol_pick", loaded)
         self.assertNotIn("torch", loaded)
         core = {name.partition(".")[2] for name in loaded if name.startswith("relion_ext_picker.")}
-        self.assertLessEqual(core, {"errors", "option", "options", "presets", "simulation_options"})
+        self.assertEqual({name for name in core if "option" not in name} - {"errors", "presets"}, set())
 
     def test_the_form_is_the_table(self):
         protocol = RelionExtPickerProtPick()

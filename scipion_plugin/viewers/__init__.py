@@ -1,0 +1,6 @@
+"""The viewers."""
+
+from scipion_plugin.viewers.viewer_model import RelionExtPickerModelViewer
+from scipion_plugin.viewers.viewer_pick import RelionExtPickerPickViewer
+
+__all__ = ["RelionExtPickerModelViewer", "RelionExtPickerPickViewer"]
