@@ -106,11 +106,30 @@ JOB_IS_CONTINUE = "rlnJobIsContinue"
 JOB_OPTION_VARIABLE = "rlnJobOptionVariable"
 JOB_OPTION_VALUE = "rlnJobOptionValue"
 EXTERNAL_JOB_TYPE = 99
+REFINE_JOB_TYPE, POSTPROCESS_JOB_TYPE = 10, 15
 PIPELINE_TABLE = "pipeline_general"
 JOB_COUNTER = "rlnPipeLineJobCounter"
 EDGE_FROM = "rlnPipeLineEdgeFromNode"
 EDGE_TO = "rlnPipeLineEdgeToNode"
 EDGE_PROCESS = "rlnPipeLineEdgeProcess"
+PROCESS_NAME = "rlnPipeLineProcessName"
+PROCESS_ALIAS = "rlnPipeLineProcessAlias"
+PROCESS_TYPE = "rlnPipeLineProcessType"
+PROCESS_STATUS = "rlnPipeLineProcessStatus"
+SCHEDULED = 1
+SCHEDULE_NAME = "rlnScheduleName"
+SCHEDULE_CURRENT = "rlnScheduleCurrentNodeName"
+SCHEDULE_OPERATOR = (
+    "rlnScheduleOperatorName", "rlnScheduleOperatorType", "rlnScheduleOperatorOutput", "rlnScheduleOperatorInput1",
+    "rlnScheduleOperatorInput2",
+)  # fmt: skip
+SCHEDULE_JOB = (
+    "rlnScheduleJobNameOriginal", "rlnScheduleJobName", "rlnScheduleJobMode", "rlnScheduleJobHasStarted",
+)  # fmt: skip
+SCHEDULE_EDGE = (
+    "rlnScheduleEdgeInputNodeName", "rlnScheduleEdgeOutputNodeName", "rlnScheduleEdgeIsFork",
+    "rlnScheduleEdgeOutputNodeNameIfTrue", "rlnScheduleEdgeBooleanVariable",
+)  # fmt: skip
 
 VERSION = 30001
 """``# version`` line of the files we write: read by 3.1, 4 and 5 alike."""

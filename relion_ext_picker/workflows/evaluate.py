@@ -27,6 +27,7 @@ from relion_ext_picker.workflows.evaluate_maps import (
 from relion_ext_picker.workflows.evaluate_picks import of_picks
 from relion_ext_picker.workflows.evaluate_series import of_series, split_count
 from relion_ext_picker.workflows.sources import find_micrographs
+from relion_ext_picker.workflows.subsets import HALF_MAP, make_subsets
 
 REPORT, STAR, JSON = "logfile.pdf", "evaluation.star", "report.json"
 
@@ -46,7 +47,7 @@ def run(options: EvaluateOptions) -> None:
         RELION asked for it; the job directory then holds the ABORTED marker.
     """
     with JobDirectory(options.o, options.relion_version) as job:
-        tasks = list(_tasks(options))
+        tasks = list(_tasks(job, options))
         if not tasks:
             raise InputError(
                 "nothing to evaluate: give --truth with picks, --class2d, --refine3d, --postprocess, --half1, "
@@ -76,7 +77,7 @@ def _evaluated(job: JobDirectory, tasks: list[Task]) -> tuple[list[Section], lis
     return sections, missing
 
 
-def _tasks(options: EvaluateOptions) -> Iterator[Task]:
+def _tasks(job: JobDirectory, options: EvaluateOptions) -> Iterator[Task]:
     """What the options ask for, each with a name for messages."""
     mask = Path(options.in_mask) if options.in_mask else None
     if options.truth and options.in_coords:
@@ -89,8 +90,8 @@ def _tasks(options: EvaluateOptions) -> Iterator[Task]:
         yield "2D classes", partial(of_classes, options.class2d, options.select, options)
     if options.refine3d:
         yield "resolution of the refinement", partial(of_refinement, Path(options.refine3d))
-    if options.half1:
-        half1, half2 = Path(options.half1), Path(options.half2 or _other_half(options.half1))
+    if first := options.half1 or _half_map_of(options):
+        half1, half2 = Path(first), Path(options.half2 or _other_half(first))
         yield "half maps", partial(of_half_maps, half1, half2, mask, options.seed)
     series = split_list(options.postprocess)
     if series:
@@ -100,6 +101,8 @@ def _tasks(options: EvaluateOptions) -> Iterator[Task]:
     if options.local_resolution:
         reference = Path(options.in_3dref) if options.in_3dref else None
         yield "local resolution", partial(of_local_resolution, Path(options.local_resolution), mask, reference)
+    if options.make_subsets:
+        yield "subsets", partial(make_subsets, job, options)
     if views := options.angles or options.refine3d or ("" if options.make_subsets else options.in_parts):
         yield "views", partial(of_views, Path(views), options.symmetry, options.diameter)
 
@@ -111,6 +114,15 @@ def _picks(options: EvaluateOptions) -> Section:
 
 def _no_picks(truth: str) -> Section:
     raise InputError(f"{truth}: there are no picks to judge by it: give --in_coords or --compare")
+
+
+def _half_map_of(options: EvaluateOptions) -> str:
+    """First half map of the refinement, where there is a mask for it and no PostProcess job to tell its resolution."""
+    if not options.refine3d or not options.in_mask or options.postprocess:
+        return ""
+    path = Path(options.refine3d)
+    half1 = (path if path.is_dir() else path.parent) / HALF_MAP
+    return str(half1) if half1.is_file() else ""
 
 
 def _other_half(half1: str) -> str:

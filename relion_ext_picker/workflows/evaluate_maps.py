@@ -16,7 +16,7 @@ from relion_ext_picker.evaluation.resolution import GOLD_STANDARD, HALF, Crossin
 from relion_ext_picker.io.volumes import read_volume
 from relion_ext_picker.relion import labels
 from relion_ext_picker.relion.correlations import Correlations, read_gold_standard, read_postprocess
-from relion_ext_picker.relion.results import find_result, last_iteration
+from relion_ext_picker.relion.results import find_result
 from relion_ext_picker.report import plots
 from relion_ext_picker.report.evaluation import Measure, Section
 from relion_ext_picker.types import Array
@@ -73,7 +73,7 @@ def of_postprocess(path: Path) -> Section:
 def of_refinement(path: Path) -> Section:
     """Correlation that a Refine3D job wrote in its models: unmasked unless solvent-flattened."""
     result = find_result(path)
-    models = [*result.models, *last_iteration(result.folder).models]
+    models = [*result.models, *sorted(result.folder.glob("run*_it[0-9]*_half1_model.star"))[-1:]]
     problem = InputError(f"{path}: no model with a correlation of half maps; give a Refine3D job")
     for model in models:
         try:
