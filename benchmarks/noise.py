@@ -30,11 +30,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--fields", type=int, default=120, metavar="N", help="(default: %(default)s)")
     parser.add_argument("--seed", type=int, default=4242)
+    parser.add_argument("--modes", default="drpnet,deepem", metavar="LIST", help="(default: %(default)s)")
     options = parser.parse_args(argv)
     source = FieldGenerator(options.seed, REFERENCE, SIDE, empty=1.0, soiled=False)
     images = [source.draw().image for _ in range(options.fields)]
     rows: list[list[str | float]] = []
-    for mode in ("drpnet", "deepem"):
+    for mode in options.modes.split(","):
         picker = load_picker(mode, "default", "", torch.device("cpu"))
         plain = {name: value for name, value in picker.card.calibration.items() if name != "density"}
         for name, constants in ((mode, picker.card.calibration), (f"{mode}, without the density", plain)):

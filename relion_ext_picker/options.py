@@ -47,7 +47,7 @@ MAXIMA = ("two-pass", "greedy")
 STAGES = ("both", "proposer", "classifier")
 RECIPES: Mapping[str, Mapping[str, float]] = {  # what an option of TrainOptions that is 0 stands for
     "DRPnet": {"steps": 600, "batch": 16, "learning_rate": 1e-3},
-    "DeepEM": {"steps": 300, "batch": 16, "learning_rate": 1e-3},
+    "DeepEM": {"steps": 100, "batch": 16, "learning_rate": 1e-3},
     "DeepEM with --scratch": {"steps": 300, "batch": 16, "learning_rate": 3e-3},
     "published DeepEM": {"batch": 50, "learning_rate": 1.0},
 }
@@ -153,8 +153,15 @@ class TrainOptions(JobOptions):
         group="Training",
     )  # fmt: skip
     validation: float = opt(
-        0.2, "Share of the micrographs kept for validation and the threshold.", low=0.05, high=0.9, group="Training"
-    )
+        0.2, "Share of the micrographs kept for validation and the threshold; not used where --folds is above 1.",
+        low=0.05, high=0.9, group="Training",
+    )  # fmt: skip
+    folds: int = opt(
+        0, "DeepEM: parts into which the micrographs are divided. Each is scored by a model that has not learnt from "
+        "it, which gives the threshold, and the model that is kept learns from all. 1 holds out --validation of the "
+        "micrographs instead; 0 is 5 for the default preset with up to 20 micrographs, otherwise 1.", low=1, high=100,
+        group="Training", mode="deepem",
+    )  # fmt: skip
     contrast: str = opt("dark", "Particles are dark or bright.", choices=("dark", "bright"), group="Training")
     add_true: str = opt(
         "", "DeepEM: verified particles to add to the training set, in any form that --in_coords takes.",
@@ -178,8 +185,8 @@ class TrainOptions(JobOptions):
         mode="deepem",
     )  # fmt: skip
     max_positives: int = opt(
-        0, "DeepEM: use at most this many particles, drawn at random; 0 uses all.", low=1, high=10**7, group="Training",
-        mode="deepem",
+        0, "DeepEM: use at most this many particles, drawn at random; 0 uses all.", low=20, high=10**7,
+        group="Training", mode="deepem",
     )  # fmt: skip
     mics: str = opt(
         "", "Micrographs without a STAR file: a folder or a quoted pattern.", group="Headless", metavar="GLOB"

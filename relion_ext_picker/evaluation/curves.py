@@ -140,19 +140,20 @@ class Curve:
         return np.divide(over, below, out=np.zeros_like(below), where=below > 0)
 
 
-def precision_recall(score: ArrayLike, hit: ArrayLike, n_truth: int) -> Curve:
+def precision_recall(score: ArrayLike, hit: ArrayLike, n_truth: float) -> Curve:
     """Precision-recall curve of scored picks.
 
     Parameters
     ----------
     score : array, shape (n,)
         Finite.
-    hit : array of bool, shape (n,)
-        Which picks have a true centre, as of :func:`~relion_ext_picker.evaluation.matching.match`.
-    n_truth : int
+    hit : array, shape (n,)
+        Which picks have a true centre, as of :func:`~relion_ext_picker.evaluation.matching.match`, or with what
+        probability they have one.
+    n_truth : float
         Number of true centres.
     """
-    values, hits = np.asarray(score, np.float64), np.asarray(hit, bool)
+    values, hits = np.asarray(score, np.float64), np.asarray(hit, np.float64)
     order = np.argsort(-values, kind="stable")
     values = values[order]
     last = np.append(values[1:] != values[:-1], True)[: len(values)]

@@ -7,8 +7,10 @@ pass after the last whole batch left out.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -182,9 +184,9 @@ def even_odds(network: nn.Module, windows: WindowSet) -> Line:
     return 1.0, -float(edges[best[len(best) // 2]])
 
 
-def log_odds(score: NDArray[np.float64]) -> NDArray[np.float64]:
+def log_odds(score: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
     """Of scores 0..1; those of 0 and 1 are finite."""
-    clipped = np.clip(score, TINY, 1 - TINY)
+    clipped = np.clip(np.asarray(score, np.float64), TINY, 1 - TINY)
     return np.asarray(np.log(clipped / (1 - clipped)))
 
 
@@ -197,14 +199,14 @@ def on_line(score: NDArray[np.float64], line: Line) -> NDArray[np.float64]:
 
 def judged_wrongly(network: nn.Module, windows: WindowSet, line: Line = (1.0, 0.0)) -> tuple[float, float]:
     """Half the mean squared error, and the share of windows on the wrong side of 0.5; particles and others count
-    alike, however many there are of each. `line` is applied to the scores first."""
+    alike, however many there are of each, NaN where there are none. `line` is applied to the scores first."""
     losses, errors = [], []
     for part, target in ((windows.positives, 1.0), (windows.negatives, 0.0)):
         score = on_line(judge(network, part), line)
         if len(score):
             losses.append(0.5 * float(np.mean((target - score) ** 2)))
             errors.append(float(np.mean((score > HALF) != (target > HALF))))
-    return (float(np.mean(losses)), float(np.mean(errors))) if losses else (0.0, 0.0)
+    return (float(np.mean(losses)), float(np.mean(errors))) if losses else (math.nan, math.nan)
 
 
 def _batches(count: int, batch: int, rng: np.random.Generator) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:

@@ -18,7 +18,7 @@ from relion_ext_picker.errors import InputError
 from relion_ext_picker.pickers.deepem.default import DefaultDeepEM, margins
 from relion_ext_picker.pickers.deepem.default_network import Shape
 from relion_ext_picker.training.batches import Source, turned
-from relion_ext_picker.training.calibration import calibrated, uncalibrated, with_calibration
+from relion_ext_picker.training.calibration import DENSITY, calibrated, uncalibrated, with_calibration
 from relion_ext_picker.training.loop import Batch, Progress, Schedule, fit
 from relion_ext_picker.training.patches import Labelled
 from relion_ext_picker.training.targets import heat_map
@@ -31,7 +31,6 @@ SIGMA = 0.10  # of the diameter: how far off centre a window may be
 POOL, REUSE = 1024, 2.0  # simulated patches that are kept, and how often each is used
 VERIFIED_WEIGHT = 0.1  # of the loss over verified windows; that over patches is small, for most of it is background
 CALIBRATION_FIELDS, CALIBRATION_SEED = 300, 424_242
-DENSITY = "density"  # name of the card's constant, see pickers.density
 
 Draw = Callable[[], tuple[Array, Array]]  # a patch and its particles (n, 2), x and y in px of it
 

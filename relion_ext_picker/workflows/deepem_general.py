@@ -16,11 +16,12 @@ from relion_ext_picker import __version__
 from relion_ext_picker.errors import InputError
 from relion_ext_picker.evaluation.curves import Scores, score_picks
 from relion_ext_picker.io.weights import save_model
-from relion_ext_picker.options import TrainOptions
+from relion_ext_picker.options import PickOptions, TrainOptions
 from relion_ext_picker.pickers.base import Request, pick_prepared
 from relion_ext_picker.pickers.deepem.default import REFERENCE_DIAMETER, DefaultDeepEM
 from relion_ext_picker.relion.job import JobDirectory
 from relion_ext_picker.simulation.fields import FieldSource
+from relion_ext_picker.training.calibration import quietened
 from relion_ext_picker.training.deepem_default import FIELD, train_general
 from relion_ext_picker.training.loop import Schedule
 from relion_ext_picker.training.windows import HIT_RADIUS
@@ -31,6 +32,8 @@ MODEL = "model.safetensors"
 EMPTY = 0.15  # share of the fields that hold no particle
 FIELDS, SIDE, SEED = 200, 256, 987_654  # what it is tested on
 EVEN = 0.5  # threshold: rather a particle than not
+NOISE_FIELDS, NOISE_SIDE = 240, 512  # of the order of a micrograph, since scores depend on what else there is in it
+NOISY = 0.05  # of them may have picks
 
 _log = logging.getLogger(__name__)
 
@@ -63,7 +66,7 @@ def train_general_model(job: JobDirectory, options: TrainOptions, device: torch.
         _log.info("%s", line)
 
     source = FieldSource(REFERENCE_DIAMETER, FIELD, empty=EMPTY)
-    trained = train_general(start, source, schedule, tell, options.seed, options.batch)
+    trained = quiet(train_general(start, source, schedule, tell, options.seed, options.batch), options.seed)
     scores = _test(trained, options.seed)
     told = {
         "precision": scores.precision, "recall": scores.recall, "f1": scores.f1, "average_precision": scores.ap or 0.0,
@@ -81,6 +84,14 @@ def train_general_model(job: JobDirectory, options: TrainOptions, device: torch.
     text = json.dumps({"threshold": card.threshold, **provenance}, indent=1) + "\n"
     job.write("training.json", lambda path: path.write_text(text, encoding="utf-8"))
     job.declare(MODEL, "model")
+
+
+def quiet(picker: DefaultDeepEM, seed: int) -> DefaultDeepEM:
+    """The same picker with picks in at most `NOISY` of the fields of noise that are drawn with `seed`."""
+    draw = FieldSource(REFERENCE_DIAMETER, NOISE_SIDE, empty=1.0, soiled=False).draws(SEED + 1 + seed)
+    noise = [picker.normalised(ScoreMap(draw()[0], Grid())) for _ in range(NOISE_FIELDS)]
+    as_used = DefaultDeepEM(picker.card, picker.state(), picker.device, PickOptions.views)
+    return quietened(as_used, noise, EVEN, NOISY)
 
 
 def _test(picker: DefaultDeepEM, seed: int) -> Scores:

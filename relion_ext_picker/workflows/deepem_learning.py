@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,6 +21,7 @@ from relion_ext_picker.pickers.deepem.default import DefaultDeepEM, untrained
 from relion_ext_picker.pickers.deepem.default_network import POOL, Shape, WindowNetwork
 from relion_ext_picker.pickers.deepem.network import NETWORK, DeepEM, architecture_of
 from relion_ext_picker.pickers.deepem.paper import published_card
+from relion_ext_picker.pickers.inference import Inference
 from relion_ext_picker.pickers.registry import build_picker
 from relion_ext_picker.relion.job import JobDirectory
 from relion_ext_picker.training.deepem import Point, Recipe, Watch, even_odds, judged_wrongly, train_published
@@ -29,9 +31,10 @@ from relion_ext_picker.training.windows import WindowSet
 from relion_ext_picker.types import ModelCard
 from relion_ext_picker.workflows.deepem_lesson import Lesson, WindowPicker
 from relion_ext_picker.workflows.models import load_picker
+from relion_ext_picker.workflows.training_set import Set
 
-SAMPLE = 256  # training windows of either kind on which the default network's loss is watched
-REPORTS = 12  # points of its learning curve
+SAMPLE = 60  # windows of either kind on which the default network is watched: more would take longer than training
+REPORTS = 8  # points of its learning curve
 AVERAGE = 0.99  # of its weights: a training is short
 
 _log = logging.getLogger(__name__)
@@ -80,6 +83,19 @@ def first_picker(options: TrainOptions, device: torch.device) -> WindowPicker:
     if not default or options.scratch or options.tune:
         return fresh
     return cast(WindowPicker, load_picker(options.mode, "default", options.model, device))
+
+
+def unseen(picker: WindowPicker, found: Set, options: TrainOptions) -> WindowPicker:
+    """The picker that a cross-validation begins with: the given one, or the built-in one where that has learnt from
+    some of the micrographs."""
+    learnt = picker.card.provenance.get("training_micrographs", [])
+    if not set(learnt) & set(found):
+        return picker
+    _log.info(
+        "%s has learnt from these micrographs and could not be tested on them: training begins with the built-in model",
+        options.model,
+    )  # fmt: skip
+    return cast(WindowPicker, load_picker(options.mode, "default", "", picker.device))
 
 
 def model_picker(options: TrainOptions, device: torch.device) -> WindowPicker | None:
@@ -170,15 +186,16 @@ def _learn_published(job: JobDirectory, picker: WindowPicker, lesson: Lesson, op
 
 def _learn_default(job: JobDirectory, picker: DefaultDeepEM, lesson: Lesson, options: TrainOptions) -> Learnt:
     schedule = Schedule(options.steps, options.learning_rate, average=AVERAGE, report=max(1, options.steps // REPORTS))
-    sample = _sample(lesson.windows, options.seed)
+    sample, held = (_sample(windows, options.seed) for windows in (lesson.windows, lesson.held))
     curve: list[Point] = []
 
     def tell(line: str, network: nn.Module) -> None:
         at = min(options.steps, (len(curve) + 1) * schedule.report)
         job.check_abort()
-        odds = even_odds(network, sample)
-        loss, _ = judged_wrongly(network, sample, odds)
-        curve.append(Point(at, loss, *judged_wrongly(network, lesson.held, odds)))
+        quick = Inference(network)
+        odds = even_odds(quick, sample)
+        loss, _ = judged_wrongly(quick, sample, odds)
+        curve.append(Point(at, loss, *judged_wrongly(quick, held, odds)))
         _log.info("%s; %s", line, _told(curve[-1]))
 
     trained = train_default(
@@ -194,4 +211,5 @@ def _sample(windows: WindowSet, seed: int) -> WindowSet:
 
 
 def _told(point: Point) -> str:
-    return f"loss {point.loss:.4f}, held out {point.held_loss:.4f}, error {point.held_error:.1%}"
+    held = f", held out {point.held_loss:.4f}, error {point.held_error:.1%}"
+    return f"loss {point.loss:.4f}{held if math.isfinite(point.held_loss) else ''}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,22 +11,17 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from relion_ext_picker.evaluation.curves import Curve, precision_recall
-from relion_ext_picker.evaluation.matching import match
 from relion_ext_picker.io.mrc import read_micrograph
 from relion_ext_picker.options import TrainOptions
-from relion_ext_picker.pickers.base import Picker, Request, pick_prepared
+from relion_ext_picker.pickers.base import Picker
 from relion_ext_picker.pickers.deepem.default import INTERCEPT, SLOPE
 from relion_ext_picker.training.deepem import HALF, judge, on_line
 from relion_ext_picker.training.patches import Labelled
-from relion_ext_picker.training.windows import HIT_RADIUS, WindowSet, far_places
+from relion_ext_picker.training.windows import WindowSet, far_places
 from relion_ext_picker.types import Array, Micrograph, ScoreMap
 from relion_ext_picker.workflows.training_set import RANDOM, VERIFIED, Marks, Set, marks_of
 
 APART = 0.7  # diameters: random windows are at least this far from every particle
-UNDECIDED = 0.5  # threshold of a network that finds nothing on the held-out micrographs
-
-_log = logging.getLogger(__name__)
 
 
 class WindowPicker(Picker, Protocol):
@@ -109,7 +103,7 @@ class Lesson:
     verified : WindowSet
         Those among them that were verified.
     held : WindowSet
-        Particles of held-out micrographs and as many random windows.
+        Particles of held-out micrographs and as many random windows; none where nothing is held out.
     labelled : list of Labelled
         Micrographs to train on of which all particles are known.
     """
@@ -175,6 +169,8 @@ def _windows(marks: Marks, frame: Frame, picker: WindowPicker) -> WindowSet:
 
 
 def _joined(sets: list[WindowSet]) -> WindowSet:
+    if not sets:
+        return WindowSet(np.zeros((0, 1, 1), np.float32), np.zeros((0, 1, 1), np.float32))
     return WindowSet(np.concatenate([s.positives for s in sets]), np.concatenate([s.negatives for s in sets]))
 
 
@@ -183,13 +179,6 @@ def judged(picker: WindowPicker, windows: Array) -> NDArray[np.float64]:
     score = judge(picker.network().to(picker.device), windows)
     constants = picker.card.calibration
     return on_line(score, (constants.get(SLOPE, 1.0), constants.get(INTERCEPT, 0.0)))
-
-
-def share_wrong(picker: WindowPicker, windows: WindowSet) -> float:
-    """Share of windows that a picker puts on the wrong side of 0.5; particles and others count alike."""
-    parts = [(windows.positives, True), (windows.negatives, False)]
-    shares = [float(np.mean((judged(picker, part) > HALF) != answer)) for part, answer in parts if len(part)]
-    return float(np.mean(shares)) if shares else 0.0
 
 
 def sorted_by_verdict(picker: WindowPicker, frames: Frames, found: Set) -> tuple[Set, Set]:
@@ -203,54 +192,3 @@ def sorted_by_verdict(picker: WindowPicker, frames: Frames, found: Set) -> tuple
             if which.any():
                 verdict[name] = marks.only(which)
     return wrong, right
-
-
-@dataclass(frozen=True)
-class Exam:
-    """How a picker does on the held-out micrographs.
-
-    Attributes
-    ----------
-    curve : Curve
-        Of all its candidates; may be empty.
-    at : int
-        Place on the curve where F2 is highest.
-    particles : int
-        True ones.
-    """
-
-    curve: Curve
-    at: int
-    particles: int
-
-    @property
-    def threshold(self) -> float:
-        """Score where F2 is highest, rounded down so that the pick it belongs to is kept."""
-        return float(np.floor(self.curve.threshold[self.at] * 1e4) / 1e4) if len(self.curve.threshold) else UNDECIDED
-
-    def scores(self) -> dict[str, float]:
-        """Precision, recall, F1 and F2 at the threshold, and average precision."""
-        curve = self.curve
-        values = {"precision": curve.precision, "recall": curve.recall, "f1": curve.f1, "f2": curve.f_beta(2)}
-        found = {name: float(value[self.at]) if len(value) else 0.0 for name, value in values.items()}
-        return {**found, "average_precision": curve.average_precision}
-
-
-def examine(picker: WindowPicker, found: Set, frames: Frames, options: TrainOptions) -> Exam:
-    """Pick the held-out micrographs whose particles are all known, and compare."""
-    scores, hits, particles = [np.zeros(0)], [np.zeros(0, bool)], 0
-    request = Request(options.diameter, threshold=0.0, bright=options.contrast == "bright")
-    for marks in found.values():
-        if not (marks.held_out and marks.complete):
-            continue
-        frame, pixel_size = frames(marks.micrograph), marks.micrograph.pixel_size
-        xy, score = pick_prepared(picker, frame.image, frame.shape, pixel_size, request)
-        hit, _ = match(marks.particles, xy, score, HIT_RADIUS * options.diameter / pixel_size)
-        scores.append(score.astype(np.float64))
-        hits.append(hit)
-        particles += len(marks.particles)
-    curve = precision_recall(np.concatenate(scores), np.concatenate(hits), particles)
-    f2 = curve.f_beta(2)
-    if not len(f2) or not f2.max() > 0:
-        _log.warning("none of the %d particles on the held-out micrographs is found", particles)
-    return Exam(curve, int(np.argmax(f2)) if len(f2) else 0, particles)

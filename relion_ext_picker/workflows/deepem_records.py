@@ -18,8 +18,8 @@ from relion_ext_picker.report.statistics import Values
 from relion_ext_picker.report.training import Choice, LearningCurve, TrainingReport, number, write_training_report
 from relion_ext_picker.training.deepem import Point
 from relion_ext_picker.training.windows import WindowSet
-from relion_ext_picker.workflows.deepem_learning import Learnt
-from relion_ext_picker.workflows.deepem_lesson import Exam, Lesson, share_wrong
+from relion_ext_picker.workflows.deepem_validation import Outcome
+from relion_ext_picker.workflows.training_set import parts_of
 
 ROUNDS = "rounds.star"
 SCORES = "scores.star"
@@ -55,11 +55,11 @@ class Round:
     threshold: float
 
 
-def round_of(number: int, lesson: Lesson, learnt: Learnt, exam: Exam) -> Round:
+def round_of(number: int, outcome: Outcome) -> Round:
     """The row of a round."""
-    windows, error = lesson.windows, share_wrong(learnt.picker, lesson.held)
+    windows, exam = outcome.lesson.windows, outcome.exam
     return Round(
-        number, len(windows.positives), len(windows.negatives), error, **exam.scores(), threshold=exam.threshold
+        number, len(windows.positives), len(windows.negatives), outcome.error, **exam.scores(), threshold=exam.threshold
     )
 
 
@@ -92,11 +92,13 @@ def write_rounds(path: Path, rounds: Sequence[Round]) -> None:
     write_table(path, "rounds", columns)
 
 
-def write_scores(path: Path, row: Round, curve: Sequence[Point], exam: Exam) -> None:
+def write_scores(path: Path, row: Round, outcome: Outcome) -> None:
     """scores.star: the scores of the model, its learning curve, and what every threshold gives."""
     told = {_column(item.name): [getattr(row, item.name)] for item in fields(Round)}
-    learning = {_column(item.name): [getattr(point, item.name) for point in curve] for item in fields(Point)}
-    found = exam.curve
+    learning = {
+        _column(item.name): [getattr(point, item.name) for point in outcome.learnt.curve] for item in fields(Point)
+    }
+    found = outcome.exam.curve
     thresholds: dict[str, Sequence[Any]] = {
         "pickerThreshold": found.threshold.tolist(), "pickerPrecision": found.precision.tolist(),
         "pickerRecall": found.recall.tolist(), "pickerF1": found.f1.tolist(), "pickerF2": found.f_beta(2).tolist(),
@@ -104,18 +106,16 @@ def write_scores(path: Path, row: Round, curve: Sequence[Point], exam: Exam) -> 
     write_tables(path, {"scores": told, "learning": learning, "thresholds": thresholds})
 
 
-def write_report(
-    job: JobDirectory, options: TrainOptions, rounds: Sequence[Round], lesson: Lesson, result: tuple[Learnt, Exam]
-) -> None:
+def write_report(job: JobDirectory, options: TrainOptions, rounds: Sequence[Round], outcome: Outcome) -> None:
     """logfile.pdf."""
-    learnt, exam = result
-    row, curve = rounds[-1], learnt.curve
+    lesson, learnt, exam = outcome.lesson, outcome.learnt, outcome.exam
+    row, curve, parts = rounds[-1], learnt.curve, parts_of(lesson.marks)
     training = sum(not marks.held_out for marks in lesson.marks.values())
-    held = sum(marks.held_out and marks.complete for marks in lesson.marks.values())
+    held = sum(marks.part > 0 for marks in lesson.marks.values())
     headlines = [
         ("Particles", f"{row.positives:,}", f"on {training} micrographs"),
         ("Other windows", f"{row.negatives:,}", "to learn from"),
-        ("Held out", f"{held:,}", f"micrographs, {exam.particles:,} particles"),
+        ("Held out", f"{held:,}", f"in {parts} parts in turn" if parts > 1 else f"with {exam.particles:,} particles"),
         ("AP", number(row.average_precision), "average precision"),
         ("F2", number(row.f2), f"F1 {row.f1:.3f}"),
         ("Error", f"{row.error:.1%}", "of held-out windows"),

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from relion_ext_picker.relion.tables import write_table
-from relion_ext_picker.workflows.deepem_learning import Learnt, Sizes, Three
-from relion_ext_picker.workflows.deepem_lesson import Exam
+from relion_ext_picker.workflows.deepem_learning import Sizes, Three
+from relion_ext_picker.workflows.deepem_validation import Outcome
 
 NAME = "tune.star"
 KERNELS = (0.7, 1.4)  # times the sides of the preset's kernels
@@ -31,14 +31,13 @@ class Trial:
     """A network that was tried."""
 
     sizes: Sizes
-    learnt: Learnt
-    exam: Exam
+    outcome: Outcome
     seconds: float
 
     @property
     def score(self) -> float:
         """What trials are compared by."""
-        return self.exam.curve.average_precision
+        return self.outcome.exam.curve.average_precision
 
 
 def fitting_kernels(box: int, wanted: tuple[float, float, float], pools: Three) -> Three | None:
@@ -87,7 +86,7 @@ def map_trials(best: Sizes) -> Iterator[Sizes]:
         yield Sizes(best.kernels, best.pools, (one, two, three))
 
 
-def tune(box: int, start: Sizes, pools: bool, attempt: Callable[[Sizes], tuple[Learnt, Exam]]) -> list[Trial]:
+def tune(box: int, start: Sizes, pools: bool, attempt: Callable[[Sizes], Outcome]) -> list[Trial]:
     """Try networks.
 
     Parameters
@@ -120,9 +119,9 @@ def tune(box: int, start: Sizes, pools: bool, attempt: Callable[[Sizes], tuple[L
                 continue
             _log.info("network %d: %s", len(trials) + 1, sizes)
             start_time = time.perf_counter()
-            learnt, exam = attempt(sizes)
-            trials.append(Trial(sizes, learnt, exam, time.perf_counter() - start_time))
-            scores = exam.scores()
+            outcome = attempt(sizes)
+            trials.append(Trial(sizes, outcome, time.perf_counter() - start_time))
+            scores = outcome.exam.scores()
             _log.info(
                 "network %d: average precision %.3f, F2 %.3f, %.0f s",
                 len(trials), scores["average_precision"], scores["f2"], trials[-1].seconds,
@@ -133,8 +132,8 @@ def tune(box: int, start: Sizes, pools: bool, attempt: Callable[[Sizes], tuple[L
 def write_trials(path: Path, trials: list[Trial]) -> None:
     """tune.star: one row per network."""
     best = max(trials, key=lambda trial: trial.score)
-    scores = [trial.exam.scores() for trial in trials]
-    parameters = [sum(p.numel() for p in trial.learnt.picker.network().parameters()) for trial in trials]
+    scores = [trial.outcome.exam.scores() for trial in trials]
+    parameters = [sum(p.numel() for p in trial.outcome.learnt.picker.network().parameters()) for trial in trials]
     columns: dict[str, Sequence[Any]] = {
         **{
             f"picker{name.capitalize()}": ["-".join(map(str, getattr(trial.sizes, name))) for trial in trials]
@@ -144,7 +143,7 @@ def write_trials(path: Path, trials: list[Trial]) -> None:
         "pickerAveragePrecision": [score["average_precision"] for score in scores],
         "pickerF1": [score["f1"] for score in scores],
         "pickerF2": [score["f2"] for score in scores],
-        "pickerHeldOutError": [trial.learnt.curve[-1].held_error for trial in trials],
+        "pickerHeldOutError": [trial.outcome.learnt.curve[-1].held_error for trial in trials],
         "pickerSeconds": [trial.seconds for trial in trials],
         "pickerChosen": [int(trial is best) for trial in trials],
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
+from functools import cache
 
 from relion_ext_picker import __version__
 from relion_ext_picker.errors import InputError
@@ -54,7 +55,7 @@ def _pick(job: JobDirectory, options: PickOptions) -> None:
     micrographs = find_micrographs(options.in_mics, options.mics, options.pixel_size)
     device = choose_device(options.gpu, options.j)
     picker = load_picker(options.mode, options.preset, options.model, device, options.views)
-    picker = scanning(picker, options, micrographs[0].pixel_size)
+    scanning(picker, options, micrographs[0].pixel_size)  # refuses now what cannot be
     advise(options)
     job.check_abort()
     changed = job.settings_changed(_settings(options), RESULTS)
@@ -85,6 +86,7 @@ def _pick_all(
     todo = [item for item in micrographs if record.finished(item) is None]
     done = [entry for item in micrographs if (entry := record.finished(item)) is not None]
     owners = {entry.coordinates: entry.summary.name for entry in done}
+    scanner = cache(lambda pixel_size: scanning(picker, options, pixel_size))  # optics groups may differ
     with Progress(len(micrographs)) as progress:
         stream = prepared(picker, todo, request)
         try:
@@ -93,7 +95,8 @@ def _pick_all(
                 entry = record.finished(micrograph)
                 if entry is None:
                     outcome = next(stream)
-                    summary = _pick_one(job, picker, outcome, record, (request, options, formats), owners)
+                    own = scanner(micrograph.pixel_size)
+                    summary = _pick_one(job, own, outcome, record, (request, options, formats), owners)
                 else:
                     summary = entry.summary
                 summaries.append(summary)

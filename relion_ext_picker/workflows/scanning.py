@@ -46,7 +46,7 @@ def scanning(picker: Picker, options: PickOptions, pixel_size: float) -> Picker:
     picker : Picker
     options : PickOptions
     pixel_size : float
-        Å/px of the micrographs, of which those of the job have the same.
+        Å/px of the micrograph that is to be scanned.
 
     Raises
     ------

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import platform
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 
 import torch
 
@@ -18,27 +18,9 @@ from relion_ext_picker.errors import InputError
 from relion_ext_picker.io.weights import save_model
 from relion_ext_picker.options import TrainOptions
 from relion_ext_picker.relion.job import JobDirectory
-from relion_ext_picker.types import ModelCard
 from relion_ext_picker.workflows.deepem_general import train_general_model
-from relion_ext_picker.workflows.deepem_learning import (
-    Learnt,
-    Sizes,
-    first_picker,
-    learn,
-    model_picker,
-    resized,
-    sizes_of,
-)
-from relion_ext_picker.workflows.deepem_lesson import (
-    Exam,
-    Frames,
-    Lesson,
-    WindowPicker,
-    draw_negatives,
-    examine,
-    make_lesson,
-    sorted_by_verdict,
-)
+from relion_ext_picker.workflows.deepem_learning import Sizes, first_picker, model_picker, resized, sizes_of, unseen
+from relion_ext_picker.workflows.deepem_lesson import Frames, WindowPicker, draw_negatives, sorted_by_verdict
 from relion_ext_picker.workflows.deepem_records import (
     ROUNDS,
     SCORES,
@@ -52,23 +34,24 @@ from relion_ext_picker.workflows.deepem_records import (
 )
 from relion_ext_picker.workflows.deepem_tuning import NAME as TUNE
 from relion_ext_picker.workflows.deepem_tuning import tune, write_trials
+from relion_ext_picker.workflows.deepem_validation import Outcome, teach
 from relion_ext_picker.workflows.models import choose_device
 from relion_ext_picker.workflows.sources import find_micrographs
 from relion_ext_picker.workflows.training_set import NAME as TRAINING_SET
-from relion_ext_picker.workflows.training_set import Reading, Set, first_set, join, limited, verified, write_set
+from relion_ext_picker.workflows.training_set import (
+    Reading,
+    Set,
+    first_set,
+    join,
+    limited,
+    parts_of,
+    verified,
+    write_set,
+)
 
 MODEL = "model.safetensors"
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Result:
-    """What a round ends with."""
-
-    lesson: Lesson
-    learnt: Learnt
-    exam: Exam
 
 
 def train_deepem(job: JobDirectory, options: TrainOptions) -> None:
@@ -100,8 +83,8 @@ def train_deepem(job: JobDirectory, options: TrainOptions) -> None:
     found = draw_negatives(first_set(options, reading), frames, options.seed)
     found = limited(found, options.max_positives, options.seed)
     waiting = _to_train_on(verified(options, reading), found)
-    result, rounds, found = _rounds(job, start, frames, (found, waiting), rounds, options)
-    _write(job, options, found, rounds, result)
+    outcome, rounds, found = _rounds(job, start, frames, (found, waiting), rounds, options)
+    _write(job, options, found, rounds, outcome)
 
 
 def _check(options: TrainOptions) -> None:
@@ -125,11 +108,12 @@ def _to_train_on(given: Set, found: Set) -> Set:
 def _rounds(
     job: JobDirectory, start: WindowPicker, frames: Frames, sets: tuple[Set, Set], rounds: list[Round],
     options: TrainOptions,
-) -> tuple[Result, list[Round], Set]:  # fmt: skip
+) -> tuple[Outcome, list[Round], Set]:  # fmt: skip
     """Train until the error is small enough, nothing is left to add, or the limit; rounds of earlier jobs stay."""
     found, waiting = sets
     current = model_picker(options, start.device)
-    best: Sizes | None = None
+    crossed = parts_of(found) > 1
+    begin, best = unseen(start, found, options) if crossed else start, None
     for index in range(options.rounds):
         if options.rounds == 1:
             found, waiting = join(found, waiting, options.diameter), {}
@@ -141,18 +125,15 @@ def _rounds(
                 break
             found = join(found, wrong, options.diameter)
         found = draw_negatives(found, frames, options.seed + len(rounds) + 1)
-        lesson = make_lesson(found, start, frames)
-        _tell_lesson(lesson)
         if options.tune and index == 0:
-            learnt, exam, best = _tuned(job, start, lesson, frames, options)
+            outcome, best = _tuned(job, start, found, frames, options)
+            begin = resized(start, best)
         else:
-            fresh = start if best is None else resized(start, best)
-            goes_on = options.preset == "default" and (index or not options.scratch)
-            begin = current if goes_on and current is not None else fresh
-            learnt = learn(job, begin, lesson, options)
-            exam = examine(learnt.picker, found, frames, options)
-        current = learnt.picker
-        rounds = [*rounds, round_of(len(rounds) + 1, lesson, learnt, exam)]
+            outcome = teach(job, begin, found, frames, options)
+        current = outcome.learnt.picker
+        if options.preset == "default" and not crossed:
+            begin = current
+        rounds = [*rounds, round_of(len(rounds) + 1, outcome)]
         _tell_round(rounds[-1])
         if rounds[-1].error <= options.until_error:
             break
@@ -161,32 +142,22 @@ def _rounds(
             "the error is above --until-error %g: picks of this model that were verified, given with --from %s%s and "
             "--add-true and --add-false, would improve it", options.until_error, job.prefix, MODEL,
         )  # fmt: skip
-    return Result(lesson, learnt, exam), rounds, found
+    return outcome, rounds, found
 
 
 def _tuned(
-    job: JobDirectory, start: WindowPicker, lesson: Lesson, frames: Frames, options: TrainOptions
-) -> tuple[Learnt, Exam, Sizes]:
+    job: JobDirectory, start: WindowPicker, found: Set, frames: Frames, options: TrainOptions
+) -> tuple[Outcome, Sizes]:
     """The best of the networks of several sizes."""
-
-    def attempt(sizes: Sizes) -> tuple[Learnt, Exam]:
-        learnt = learn(job, resized(start, sizes), lesson, options)
-        return learnt, examine(learnt.picker, lesson.marks, frames, options)
-
     box, own = sizes_of(start.card)
-    trials = tune(box, own, pools=options.preset != "default", attempt=attempt)
+    trials = tune(
+        box, own, pools=options.preset != "default",
+        attempt=lambda sizes: teach(job, resized(start, sizes), found, frames, options),
+    )  # fmt: skip
     job.write(TUNE, lambda path: write_trials(path, trials))
     best = max(trials, key=lambda trial: trial.score)
     _log.info("the best of %d networks: %s", len(trials), best.sizes)
-    return best.learnt, best.exam, best.sizes
-
-
-def _tell_lesson(lesson: Lesson) -> None:
-    held = sum(marks.held_out for marks in lesson.marks.values())
-    _log.info(
-        "training on %d particles and %d other windows of %d micrographs, testing on %d micrographs",
-        len(lesson.windows.positives), len(lesson.windows.negatives), len(lesson.marks) - held, held,
-    )  # fmt: skip
+    return best.outcome, best.sizes
 
 
 def _tell_round(row: Round) -> None:
@@ -197,30 +168,36 @@ def _tell_round(row: Round) -> None:
     )  # fmt: skip
 
 
-def _write(job: JobDirectory, options: TrainOptions, found: Set, rounds: Sequence[Round], result: Result) -> None:
+def _write(job: JobDirectory, options: TrainOptions, found: Set, rounds: Sequence[Round], outcome: Outcome) -> None:
     row = rounds[-1]
-    picker = result.learnt.picker
-    card = replace(picker.card, threshold=row.threshold, provenance=_provenance(options, picker.card, row, result))
+    picker = outcome.learnt.picker
+    card = replace(picker.card, threshold=row.threshold, provenance=_provenance(options, found, row, outcome))
     job.write(MODEL, lambda path: save_model(path, card, picker.state()))
     job.write(TRAINING_SET, lambda path: write_set(path, found.values()))
     job.write(ROUNDS, lambda path: write_rounds(path, rounds))
-    job.write(SCORES, lambda path: write_scores(path, row, result.learnt.curve, result.exam))
+    job.write(SCORES, lambda path: write_scores(path, row, outcome))
     job.write("training.json", lambda path: path.write_text(training_json(card, rounds), encoding="utf-8"))
-    write_report(job, options, rounds, result.lesson, (result.learnt, result.exam))
+    write_report(job, options, rounds, outcome)
     job.declare(MODEL, "model")
     _log.info("model: %s%s, threshold %.3f", job.prefix, MODEL, card.threshold)
 
 
-def _provenance(options: TrainOptions, card: ModelCard, row: Round, result: Result) -> dict[str, object]:
-    marks = result.lesson.marks.values()
+def _provenance(options: TrainOptions, found: Set, row: Round, outcome: Outcome) -> dict[str, object]:
     recipe: dict[str, object] = {"seed": options.seed, "batch": options.batch, "learning_rate": options.learning_rate}
-    recipe |= {"epochs": options.epochs} if result.learnt.unit == "epoch" else {"steps": options.steps}
+    recipe |= {"epochs": options.epochs} if outcome.learnt.unit == "epoch" else {"steps": options.steps}
+    parts = parts_of(found)
     return {
-        **card.provenance,
+        **outcome.learnt.picker.card.provenance,
         "data": f"{options.in_coords or options.model}, {row.positives} particles, {options.diameter:g} Å",
         "diameter": options.diameter,
-        "training_micrographs": [item.micrograph.name for item in marks if not item.held_out],
-        "validation_micrographs": [item.micrograph.name for item in marks if item.held_out],
+        "training_micrographs": [name for name, marks in found.items() if not marks.held_out],
+        "validation_micrographs": [name for name, marks in found.items() if marks.part],
+        "held_out": (
+            f"each of {parts} parts of the validation micrographs, scored by a model that had not learnt from it; this "
+            "model has learnt from all"
+            if parts > 1
+            else "the validation micrographs; this model has not learnt from them"
+        ),
         "recipe": recipe,
         "validation": {name: round(float(value), 4) for name, value in asdict(row).items()},
         "versions": {"relion_ext_picker": __version__, "torch": torch.__version__, "python": platform.python_version()},

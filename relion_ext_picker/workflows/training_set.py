@@ -27,9 +27,10 @@ SAME = 0.2  # diameters: marks closer than this mean the same place
 OUTSIDE = 0.05  # of the marks of a micrograph may lie outside of it, and are left out
 FEWEST = 20  # particles to train on
 FEW = 100  # from here on training is expected to work well
+FOLDS, MANY = 5, 20  # parts of a cross-validation, and micrographs from whose number on some are held out instead
 
-LABEL, ROUND, SOURCE, HELD_OUT = "pickerLabel", "pickerRound", "pickerSource", "pickerHeldOut"
-_COLUMNS = (labels.MICROGRAPH_NAME, labels.COORDINATE_X, labels.COORDINATE_Y, LABEL, ROUND, SOURCE, HELD_OUT)
+LABEL, ROUND, SOURCE, PART = "pickerLabel", "pickerRound", "pickerSource", "pickerPart"
+_COLUMNS = (labels.MICROGRAPH_NAME, labels.COORDINATE_X, labels.COORDINATE_Y, LABEL, ROUND, SOURCE, PART)
 
 _log = logging.getLogger(__name__)
 
@@ -48,8 +49,11 @@ class Marks:
         Round of training that they were added for, from 1.
     source : ndarray of str, shape (n,)
         "picked" (all particles of the micrograph are), "verified" or "random".
+    part : int
+        Part of the set that the micrograph belongs to, from 1: models are tested on a part that they were not trained
+        on. 0 where it is trained on always.
     held_out : bool
-        The micrograph is never trained on.
+        The micrograph is not trained on, see :func:`hold_out`.
     """
 
     micrograph: Micrograph
@@ -57,6 +61,7 @@ class Marks:
     particle: NDArray[np.bool_]
     round: NDArray[np.int64]
     source: NDArray[np.str_]
+    part: int = 0
     held_out: bool = False
 
     def __len__(self) -> int:
@@ -181,6 +186,16 @@ def verified(options: TrainOptions, reading: Reading) -> Set:
     return join(true, false, options.diameter)
 
 
+def parts_of(found: Set) -> int:
+    """Number of parts: 1 where some micrographs are held out for good, more for cross-validation."""
+    return max((marks.part for marks in found.values()), default=0)
+
+
+def hold_out(found: Set, part: int) -> Set:
+    """The same set with one part held out; 0 holds none out."""
+    return {name: replace(marks, held_out=0 < marks.part == part) for name, marks in found.items()}
+
+
 def join(first: Mapping[str, Marks], second: Mapping[str, Marks], diameter: float) -> Set:
     """Two sets as one; see :meth:`Marks.plus`. What is held out stays so."""
     joined = dict(first)
@@ -233,7 +248,7 @@ def _inside(path: str, micrograph: Micrograph, xy: Array, shape: tuple[int, int]
 
 
 def _split(found: Set, options: TrainOptions) -> Set:
-    """Hold micrographs out, unless some of these are already; check that there is enough."""
+    """Divide the micrographs into parts, unless they are already; check that there is enough."""
     names = sorted(name for name, marks in found.items() if marks.complete and len(marks.particles))
     where = options.in_coords or f"{Path(options.model).parent}/{NAME}"
     if len(names) < 2:
@@ -242,19 +257,36 @@ def _split(found: Set, options: TrainOptions) -> Set:
             f"{where}: all {count} picks that can be used are on {len(names)} micrograph; training needs picks on 2 at "
             "least, one of them to validate on: pick on more micrographs"
         )
-    if not any(found[name].held_out for name in names):
-        order = np.random.default_rng(options.seed).permutation(len(names))
-        held = {names[i] for i in order[: min(max(1, round(options.validation * len(names))), len(names) - 1)]}
-        found = {name: replace(marks, held_out=name in held) for name, marks in found.items()}
+    order = [names[index] for index in np.random.default_rng(options.seed).permutation(len(names))]
+    parts = parts_of(found) or min(options.folds or _folds(options, len(names)), len(names))
+    if parts > 1:
+        new = [name for name in order if not found[name].part]
+        own = {name: index % parts + 1 for index, name in enumerate(new)}
+    elif any(found[name].part for name in names):
+        own = {}
+    else:
+        own = dict.fromkeys(order[: min(max(1, round(options.validation * len(names))), len(names) - 1)], 1)
+    found = {name: replace(marks, part=own.get(name, marks.part)) for name, marks in found.items()}
+    found = hold_out(found, 1 if parts == 1 else 0)
     count = sum(len(marks.particles) for marks in found.values() if not marks.held_out)
+    held = sum(found[name].held_out for name in names)
     if count < FEWEST:
         raise InputError(
-            f"{where}: {count} particles to train on (those on the {sum(found[n].held_out for n in names)} held-out "
-            f"micrographs not counted); training needs {FEWEST} at least, and {FEW} are a good start: pick more"
+            f"{where}: {count} particles to train on"
+            + (f" (those on the {held} held-out micrographs not counted)" if held else "")
+            + f"; training needs {FEWEST} at least, and {FEW} are a good start: pick more"
         )
     if count < FEW:
         _log.warning("%s: only %d particles to train on; from %d on the picks get much better", where, count, FEW)
     return found
+
+
+def _folds(options: TrainOptions, micrographs: int) -> int:
+    """Parts where the user does not say: where micrographs are few, one of them says little of the others.
+
+    The published networks take long to train, and a screen trains many.
+    """
+    return FOLDS if options.preset == "default" and not options.tune and micrographs <= MANY else 1
 
 
 def limited(found: Set, most: int, seed: int) -> Set:
@@ -285,7 +317,7 @@ def write_set(path: Path, found: Iterable[Marks]) -> None:
     for marks in found:
         values: tuple[Iterable[object], ...] = (
             [marks.micrograph.name] * len(marks), marks.xy[:, 0], marks.xy[:, 1], marks.particle.astype(int),
-            marks.round, marks.source, [int(marks.held_out)] * len(marks),
+            marks.round, marks.source, [marks.part] * len(marks),
         )  # fmt: skip
         for column, column_values in zip(_COLUMNS, values, strict=True):
             rows[column] += list(column_values)
@@ -307,7 +339,7 @@ def read_set(path: Path, micrographs: Sequence[Micrograph]) -> Set:
         raise StarError(f"{path}: no column {missing[0]}: it is not the training set of a model of this program")
     names = np.array(table[labels.MICROGRAPH_NAME], np.str_)
     xy = np.array([table[labels.COORDINATE_X], table[labels.COORDINATE_Y]], np.float32).T
-    particle, held_out = np.array(table[LABEL], bool), np.array(table[HELD_OUT], bool)
+    particle, part = np.array(table[LABEL], bool), np.array(table[PART], np.int64)
     number, source = np.array(table[ROUND], np.int64), np.array(table[SOURCE], np.str_)
     found, lost = {}, 0
     for name in dict.fromkeys(names.tolist()):
@@ -315,7 +347,7 @@ def read_set(path: Path, micrographs: Sequence[Micrograph]) -> Set:
         if name not in known:
             lost += int(here.sum())
             continue
-        found[name] = Marks(known[name], xy[here], particle[here], number[here], source[here], bool(held_out[here][0]))
+        found[name] = Marks(known[name], xy[here], particle[here], number[here], source[here], int(part[here][0]))
     if lost:
         _log.warning(
             "%s: %d of %d marks are on micrographs that were not given and are left out", path, lost, len(names)

@@ -55,9 +55,12 @@ class Pipeline:
         """Run a job (again) to its end."""
         self._relion("--RunJobs", job, "--sec_wait_after", "1", *more)
 
-    def pick(self, micrographs: str, parameters: Mapping[str, str], executable: str = "") -> dict[str, str]:
-        """Options of an External job that picks."""
+    def pick(
+        self, micrographs: str, parameters: Mapping[str, str], executable: str = "", coordinates: str = ""
+    ) -> dict[str, str]:
+        """Options of an External job that picks, or trains."""
         options = {"fn_exe": executable or str(EXECUTABLE), "in_mic": micrographs, "nr_threads": "1"}
+        options |= {"in_coords": coordinates} if coordinates else {}
         for number, (name, value) in enumerate(parameters.items(), 1):
             options |= {f"param{number}_label": name, f"param{number}_value": value}
         return options

@@ -24,8 +24,9 @@ from driver import (
 from jobs import STAR, Simulated, crops, scores
 
 from relion_ext_picker.io.coordinates import read_coordinates
+from relion_ext_picker.relion.names import coordinate_path
 from relion_ext_picker.relion.star import read_micrographs
-from relion_ext_picker.relion.tables import read_tables
+from relion_ext_picker.relion.tables import read_tables, table_text
 
 pytestmark = [
     pytest.mark.slow,
@@ -151,6 +152,36 @@ def test_a_job_that_is_told_to_stop_is_failed(relion: Pipeline) -> None:
     assert running.wait(120) == 0
     assert relion.status(job) == FAILED, relion.told(job)
     assert "stopped by SIGTERM" in (Path(job) / "run.err").read_text(encoding="utf-8")
+
+
+def test_train_on_manual_picks_then_pick(relion: Pipeline, project: Simulated) -> None:
+    """As a user has it: Manual picking, an External job that trains, and one that picks with its model."""
+    manual = Path("ManualPick/job900")
+    for truth in project.truths:
+        columns = {
+            "rlnCoordinateX": truth.xy[:, 0].tolist(), "rlnCoordinateY": truth.xy[:, 1].tolist(),
+            "rlnClassNumber": [-999] * len(truth.xy), "rlnAnglePsi": [-999.0] * len(truth.xy),
+            "rlnAutopickFigureOfMerit": [-999.0] * len(truth.xy),
+        }  # fmt: skip
+        file = manual / coordinate_path(truth.micrograph.name, "manualpick")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(table_text("", columns), encoding="utf-8")
+    node = manual / "coords_suffix_manualpick.star"
+    node.write_text(f"{STAR}\n", encoding="utf-8")
+
+    parameters = {"mode": "deepem", "diameter": "130", "gpu": "cpu", "steps": "2"}
+    options = relion.pick(STAR, parameters, f"{EXECUTABLE} train", str(node))
+    training = relion.run(EXTERNAL, options)
+    assert relion.status(training) == SUCCEEDED, relion.told(training)
+    told, model = relion.told(training), f"{training}model.safetensors"
+    assert "cross-validation: part 3 of 3" in told and f"model: {model}" in told
+    assert relion.nodes()[f"{training}logfile.pdf"] == LOG_FILE and Path(model).is_file()
+
+    parameters = {"mode": "deepem", "diameter": "130", "gpu": "cpu", "model": model}
+    job = relion.run(EXTERNAL, relion.pick(STAR, parameters))
+    assert relion.status(job) == SUCCEEDED, relion.told(job)
+    assert "general DeepEM model" not in relion.told(job)
+    assert scores(project, job).f1 > 0.8
 
 
 def test_no_picks_at_all_is_success(relion: Pipeline) -> None:

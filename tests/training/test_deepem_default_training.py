@@ -10,11 +10,22 @@ import torch
 from torch import nn
 
 from relion_ext_picker.errors import InputError
+from relion_ext_picker.pickers.base import Request, pick_prepared
 from relion_ext_picker.pickers.deepem.default import INTERCEPT, SLOPE, DefaultDeepEM, untrained
 from relion_ext_picker.pickers.deepem.default_network import Shape
 from relion_ext_picker.simulation.fields import FieldSource
 from relion_ext_picker.training import deepem_default as module
-from relion_ext_picker.training.calibration import calibrated, judged_candidates, logistic, uncalibrated
+from relion_ext_picker.training.calibration import (
+    DENSITY,
+    adjusted,
+    calibrated,
+    calibration_of,
+    judged_candidates,
+    logistic,
+    quietened,
+    uncalibrated,
+    with_calibration,
+)
 from relion_ext_picker.training.deepem_default import Course, Patches, train_default, train_general
 from relion_ext_picker.training.loop import Schedule
 from relion_ext_picker.training.patches import Labelled
@@ -56,9 +67,14 @@ def trained() -> DefaultDeepEM:
 
 
 def found_in(model: DefaultDeepEM, item: Labelled, threshold: float) -> tuple[float, float]:
-    _, score, hit = judged_candidates(model, item)
-    kept = score >= threshold
-    return float(hit[kept].mean()), float(hit[kept].sum() / len(item.xy))
+    found = judged_candidates(model, item)
+    hit = found.marked[found.score >= threshold]
+    return float(hit.mean()), float(hit.sum() / len(item.xy))
+
+
+def scores_of_particles(model: DefaultDeepEM, items: list[Labelled]) -> np.ndarray:
+    found = [judged_candidates(model, item) for item in items]
+    return np.concatenate([each.score[each.marked] for each in found])
 
 
 def test_it_finds_particles_of_micrographs_it_has_not_seen(trained):
@@ -68,8 +84,8 @@ def test_it_finds_particles_of_micrographs_it_has_not_seen(trained):
 
 def test_peaks_are_in_the_middle_of_particles(trained):
     item = discs(3)
-    xy, score, hit = judged_candidates(trained, item)
-    gap = np.hypot(*(xy[hit, None] - item.xy[None]).transpose(2, 0, 1)).min(axis=1)
+    found = judged_candidates(trained, item)
+    gap = np.hypot(*(found.xy[found.marked, None] - item.xy[None]).transpose(2, 0, 1)).min(axis=1)
     assert np.median(gap) < 2
 
 
@@ -145,15 +161,17 @@ def test_scores_are_the_share_of_particles_among_candidates(trained):
     items = [discs(seed) for seed in range(10, 18)]
     thinned = [replace(item, xy=item.xy[rng.random(len(item.xy)) < 0.67]) for item in items]
     model = calibrated(uncalibrated(trained), thinned)
-    scores = np.concatenate([judged_candidates(model, item)[1][judged_candidates(model, item)[2]] for item in items])
-    assert scores.mean() == pytest.approx(0.67, abs=0.1)
+    assert scores_of_particles(model, items).mean() == pytest.approx(0.67, abs=0.1)
 
 
-def test_micrographs_picked_in_part_do_not_make_scores_low(trained, caplog):
+def test_micrographs_picked_in_part_do_not_make_scores_low(trained):
     items = [discs(seed) for seed in range(10, 18)]
-    model = calibrated(uncalibrated(trained), [replace(item, xy=item.xy[:3]) for item in items])
-    scores = np.concatenate([judged_candidates(model, item)[1][judged_candidates(model, item)[2]] for item in items])
-    assert np.median(scores) > 0.7
+    partly = [replace(item, xy=item.xy[:3]) for item in items]
+    model = calibrated(uncalibrated(trained), partly)
+    assert np.median(scores_of_particles(model, items)) > 0.7
+    shares = calibration_of([judged_candidates(model, item) for item in partly]).marked
+    assert list(shares) == [item.name for item in items]
+    assert np.mean(list(shares.values())) == pytest.approx(3 / 14, abs=0.06)
     precision, recall = found_in(model, discs(3), 0.5)
     assert precision > 0.85 and recall > 0.8
 
@@ -163,6 +181,32 @@ def test_the_log_odds_that_were_put_in_come_out():
     value = rng.normal(0, 3, 20_000)
     true = rng.random(20_000) < 1 / (1 + np.exp(-(0.7 * value - 1.2)))
     assert logistic(value, true.astype(np.float64)) == pytest.approx((0.7, -1.2), abs=0.06)
+
+
+def test_in_noise_a_quiet_picker_finds_little(trained):
+    rng = np.random.default_rng(0)
+    noise = [picker().normalised(ScoreMap(rng.normal(0, 1, (256, 256)).astype(np.float32))) for _ in range(10)]
+    plain = with_calibration(trained, {SLOPE: 0.2, INTERCEPT: 1.0, DENSITY: 0.2})  # far too sure
+
+    def picks(model: DefaultDeepEM, frame: ScoreMap, threshold: float = 0.5) -> np.ndarray:
+        return pick_prepared(model, frame, (256, 256), 1.0, Request(32.0, threshold))[1]
+
+    quiet = quietened(plain, noise, 0.5, 0.4)
+    counts = [sum(len(picks(model, frame)) > 0 for frame in noise) for model in (plain, quiet)]
+    assert counts[1] <= 4 < counts[0]
+    assert 0.2 < quiet.card.calibration[DENSITY] < 0.8 and quiet.card.calibration[SLOPE] == 0.2
+    assert quietened(quiet, noise, 0.5, 0.4).card == quiet.card
+
+
+def test_one_calibration_on_another(trained):
+    once = adjusted(uncalibrated(trained), (0.5, -1.0))
+    twice = adjusted(once, (3.0, 0.5))
+    assert (twice.card.calibration[SLOPE], twice.card.calibration[INTERCEPT]) == (1.5, -2.5)
+    frame = discs(3).frame
+    first, second = (each.propose(frame).values.astype(np.float64) for each in (once, twice))
+    certain = (first > 0.05) & (first < 0.95)
+    first, second = (np.log(each[certain] / (1 - each[certain])) for each in (first, second))
+    assert np.allclose(second, 3 * first + 0.5, atol=0.01)
 
 
 def test_without_both_kinds_of_candidates_nothing_is_calibrated(trained):

@@ -20,10 +20,11 @@ from relion_ext_picker.options import PickOptions
 from relion_ext_picker.pickers.deepem import presets
 from relion_ext_picker.pickers.deepem.exact import StdWindow
 from relion_ext_picker.pickers.deepem.presets import Architecture, Preset
+from relion_ext_picker.relion.star import write_micrographs
 from relion_ext_picker.relion.tables import read_tables
 from relion_ext_picker.training import deepem_default
 from relion_ext_picker.types import Micrograph
-from relion_ext_picker.workflows import deepem_general, deepem_tuning
+from relion_ext_picker.workflows import deepem_general, deepem_learning, deepem_tuning
 from relion_ext_picker.workflows.deepem_tuning import fitting_kernels
 from relion_ext_picker.workflows.scanning import advise, std_window
 from relion_ext_picker.workflows.training_set import NAME, marks_of, read_set
@@ -38,6 +39,8 @@ SHORT = ("--steps", "3", "--batch", "4", "--epochs", "2", "--gpu", "cpu", "--dia
 @pytest.fixture(autouse=True)
 def small_networks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(presets.PRESETS, "paper", TINY)
+    monkeypatch.setattr(deepem_learning, "REPORTS", 1)
+    monkeypatch.setattr(deepem_learning, "SAMPLE", 20)
 
 
 def train(*more: str, job: str = TRAINING, star: str = STAR) -> int:
@@ -72,7 +75,10 @@ def test_from_coordinates(project: Simulated, preset: str) -> None:
     card, networks = load_model(Path(MODEL), "deepem")
     assert card.preset == preset and set(networks) == {"net"}
     learnt, held = (card.provenance[f"{kind}_micrographs"] for kind in ("training", "validation"))
-    assert len(learnt) == 2 and len(held) == 1 and sorted(learnt + held) == project.names
+    if preset == "default":  # few micrographs: each is left out once, and the model learns from all
+        assert learnt == held == project.names and "each of 3 parts" in card.provenance["held_out"]
+    else:
+        assert len(learnt) == 2 and len(held) == 1 and sorted(learnt + held) == project.names
     told = json.loads(Path(f"{TRAINING}training.json").read_text(encoding="utf-8"))
     assert told["threshold"] == card.threshold and len(told["rounds"]) == 1
     nodes = read_tables(Path(TRAINING) / "RELION_OUTPUT_NODES.star", ())["output_nodes"]
@@ -80,15 +86,14 @@ def test_from_coordinates(project: Simulated, preset: str) -> None:
     assert Path(f"{TRAINING}logfile.pdf").read_bytes().startswith(b"%PDF")
 
     found = marks(project)
-    assert {name for name, item in found.items() if item.held_out} == set(held)
+    assert {name for name, item in found.items() if item.part} == set(held)
     for truth in project.truths:
         item = found[truth.micrograph.name]
         np.testing.assert_allclose(np.sort(item.particles, 0), np.sort(truth.xy, 0), atol=0.01)
         assert (item.source[~item.particle] == "random").all()
         distance = np.linalg.norm(item.xy[~item.particle][:, None] - item.particles[None], axis=2)
         assert distance.min() > 0.65 * 130 / 4
-    trained = [item for item in found.values() if not item.held_out]
-    positives = sum(len(item.particles) for item in trained)
+    positives = sum(len(item.particles) for name, item in found.items() if name in learnt)
     (row,) = told["rounds"]
     assert row["round"] == 1 and row["positives"] == positives and abs(row["negatives"] - positives) <= 2
 
@@ -110,6 +115,28 @@ def test_a_model_that_was_trained_picks(project: Simulated) -> None:
     assert pick("--mode", "deepem", "--model", MODEL) == 0
     found = scores(project)
     assert found.ap and found.ap > 0.85 and found.recall > 0.85, (found, card.threshold)
+
+
+def test_cross_validation(project: Simulated, capsys: pytest.CaptureFixture[str]) -> None:
+    """As many trainings as parts and one more; with --folds 1 one, with a micrograph held out for good."""
+    assert train("--in_coords", TRUTH, "--folds", "2") == 0
+    told = capsys.readouterr().out
+    assert told.count("epoch 2/2") == 3 and "part 2 of 2 is left out" in told
+    assert sorted(item.part for item in marks(project).values()) in ([1, 1, 2], [1, 2, 2])
+    row = table("rounds.star")
+    assert row["pickerPositives"] == [sum(len(truth.xy) for truth in project.truths)]
+    assert train("--in_coords", TRUTH, "--preset", "default", "--scratch", "--folds", "1", job="External/job006/") == 0
+    assert sorted(item.part for item in marks(project, "External/job006/").values()) == [0, 0, 1]
+
+
+def test_a_cross_validation_does_not_begin_with_what_it_tests(
+    project: Simulated, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--in_coords", TRUTH, "--preset", "default"]
+    assert train(*words) == 0
+    assert "begins with the built-in model" not in capsys.readouterr().out
+    assert train(*words, "--from", MODEL, job="External/job006/") == 0
+    assert f"{MODEL} has learnt from these micrographs" in capsys.readouterr().out
 
 
 def test_the_published_recipe_learns(project: Simulated) -> None:
@@ -141,7 +168,7 @@ def test_verified_picks_are_added(project: Simulated, preset: str) -> None:
     star_of(project.names[:2], star="two.star")
     assert train("--in_coords", TRUTH, "--preset", preset, "--scratch", star="two.star") == 0
     first = marks(project)
-    held = next(item for item in first.values() if item.held_out)
+    held = next(item for item in first.values() if item.part)
     third = project.truths[2]
     true = csv_of("true.csv", {third.micrograph.name: third.xy[:10], held.micrograph.name: held.particles[:3]})
     false = csv_of("false.csv", {third.micrograph.name: np.array([[5.0, 5.0], [500.0, 8.0]])})
@@ -150,9 +177,9 @@ def test_verified_picks_are_added(project: Simulated, preset: str) -> None:
     second = marks(project, "External/job006/")
     added = second[third.micrograph.name]
     assert added.particle.tolist() == [True] * 10 + [False] * 2 and set(added.source) == {"verified"}
-    assert set(added.round) == {2} and not added.held_out
+    assert set(added.round) == {2} and not added.part
     for name, item in first.items():
-        assert second[name].held_out == item.held_out and len(second[name].particles) == len(item.particles)
+        assert second[name].part == item.part and len(second[name].particles) == len(item.particles)
     rows = table("rounds.star", job="External/job006/")
     assert rows["pickerRound"] == [1, 2]
     assert rows["pickerPositives"][1] == rows["pickerPositives"][0] + 10
@@ -161,7 +188,7 @@ def test_verified_picks_are_added(project: Simulated, preset: str) -> None:
 
 def test_a_place_that_turns_out_to_be_none_changes_sides(project: Simulated) -> None:
     assert train("--in_coords", TRUTH) == 0
-    name, item = next((name, item) for name, item in marks(project).items() if not item.held_out)
+    name, item = next((name, item) for name, item in marks(project).items() if not item.part)
     false = csv_of("false.csv", {name: item.particles[:4] + 1.0})
     assert train("--from", MODEL, "--add-false", false, job="External/job006/") == 0
     changed = marks(project, "External/job006/")[name]
@@ -219,6 +246,7 @@ def test_kernels_that_fit(box: int) -> None:
 
 def test_from_simulated_particles(project: Simulated, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(deepem_general, "FIELDS", 2)
+    monkeypatch.setattr(deepem_general, "NOISE_FIELDS", 2)
     monkeypatch.setattr(deepem_default, "CALIBRATION_FIELDS", 2)
     assert train("--simulated", "--scratch", "--preset", "default") == 0
     card, _ = load_model(Path(MODEL), "deepem")
@@ -241,6 +269,20 @@ def test_step_and_std_window(project: Simulated, capsys: pytest.CaptureFixture[s
     assert "--std-window 3-1: must be LOW-HIGH" in capsys.readouterr().err
     assert pick("--step", "20", "--mode", "drpnet") == 2
     assert "--step: an option of --mode deepem only, not of drpnet" in capsys.readouterr().err
+
+
+def test_a_step_is_as_long_in_every_optics_group(project: Simulated) -> None:
+    """A preset that takes micrographs as they are stored, and micrographs of two pixel sizes."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(presets.PRESETS, "klh", replace(TINY, diameter=0.0))
+        assert train("--in_coords", TRUTH, "--preset", "klh", "--diameter", "100") == 0
+        groups = [Micrograph(project.names[0], 4.0, 1), Micrograph(project.names[1], 8.0, 2)]
+        write_micrographs(Path(STAR), groups)
+        words = ["--mode", "deepem", "--preset", "klh", "--model", MODEL, "--threshold", "0", "--diameter", "100"]
+        assert pick(*words, "--step", "48", "--maxima", "greedy", "--min-distance", "0.05", "--std-window", "0-9") == 0
+    for group, step in zip(groups, (12, 6), strict=True):
+        places = picks_of(group.name).xy
+        assert set(np.unique(np.diff(np.unique(places[:, 0])))) == {step}
 
 
 @pytest.mark.parametrize(
