@@ -95,8 +95,8 @@ def write_micrographs(path, micrographs, names):
                "AMPLITUDE_CONTRAST")  # fmt: skip
     optics_rows = [(f"opticsGroup{number}", number, *optics) for optics, number in groups.items()]
     with Path(path).open("w") as file:
-        _table(columns, optics_rows).writeStar(file, LABELS["OPTICS_TABLE"])
-        _table(("MICROGRAPH_NAME", "OPTICS_GROUP"), rows).writeStar(file, LABELS["MICROGRAPHS_TABLE"])
+        table_of(columns, optics_rows).writeStar(file, LABELS["OPTICS_TABLE"])
+        table_of(("MICROGRAPH_NAME", "OPTICS_GROUP"), rows).writeStar(file, LABELS["MICROGRAPHS_TABLE"])
 
 
 def write_coordinates(folder, node, coordinates, names, scale=1.0):
@@ -109,7 +109,7 @@ def write_coordinates(folder, node, coordinates, names, scale=1.0):
     node : str
         Name of the node below `folder`, such as ``true/coordinates.star``; the files go beside it.
     coordinates : mapping
-        Object identifier of a micrograph -> list of (x, y) in px, in Scipion's sense.
+        Object identifier of a micrograph -> list of (x, y, score): px in Scipion's sense; the score may be None.
     names : mapping of str
         Object identifier -> name of the micrograph's link.
     scale : float
@@ -119,12 +119,20 @@ def write_coordinates(folder, node, coordinates, names, scale=1.0):
     Path(folder, beside).mkdir(parents=True, exist_ok=True)
     rows = []
     for identifier, places in coordinates.items():
-        height = _height_if_turned(Path(folder, names[identifier]))
-        turned = [(x * scale, y * scale if height is None else height - 1 - y * scale) for x, y in places]
+        height = height_if_turned(Path(folder, names[identifier]))
+        turned = [(x * scale, y * scale if height is None else height - 1 - y * scale, score) for x, y, score in places]
+        scored = all(score is not None for _, _, score in turned)
+        columns = ("COORDINATE_X", "COORDINATE_Y", "FIGURE_OF_MERIT")[: 3 if scored else 2]
         name = f"{beside}/{identifier:06d}_coordinates.star"
-        _table(("COORDINATE_X", "COORDINATE_Y"), turned).write(str(Path(folder, name)))
+        with Path(folder, name).open("w") as file:
+            if turned:
+                table_of(columns, [row[: len(columns)] for row in turned]).writeStar(file)
+            else:  # emtable would leave out the columns, and the program the file
+                writer = Table.Writer(file)
+                writer.writeTableName("")
+                writer.writeHeader(table_of(columns, []).getColumns())
         rows.append((names[identifier], name))
-    table = _table(("MICROGRAPH_NAME", "MICROGRAPH_COORDINATES"), rows)
+    table = table_of(("MICROGRAPH_NAME", "MICROGRAPH_COORDINATES"), rows)
     table.write(str(Path(folder, node)), LABELS["COORDINATE_FILES_TABLE"])
 
 
@@ -163,7 +171,7 @@ def read_coordinates(path, micrograph):
     list of Coordinate
         With the score and the class of shapes as further attributes, in the order of the file.
     """
-    height = _height_if_turned(Path(micrograph.getFileName()))
+    height = height_if_turned(Path(micrograph.getFileName()))
     found = []
     for row in read_table(path):
         x, y = float(row.get(LABELS["COORDINATE_X"])), float(row.get(LABELS["COORDINATE_Y"]))
@@ -192,21 +200,24 @@ def places_of(coordinates):
     Returns
     -------
     dict of list
-        Name of the micrograph -> (x, y) of each particle. Names, not identifiers, join sets of micrographs in Scipion.
+        Name of the micrograph -> (x, y, score or None) of each particle. Names, not identifiers, join sets of
+        micrographs in Scipion.
     """
     names = {micrograph.getObjId(): micrograph.getMicName() for micrograph in coordinates.getMicrographs()}
     places = {}
     for coordinate in coordinates.iterItems(orderBy="_micId"):
-        places.setdefault(names[coordinate.getMicId()], []).append(coordinate.getPosition())
+        score = getattr(coordinate, SCORE, None)
+        place = (*coordinate.getPosition(), None if score is None else score.get())
+        places.setdefault(names[coordinate.getMicId()], []).append(place)
     return places
 
 
-def _height_if_turned(path):
+def height_if_turned(path):
     """Number of rows of a TIFF file, None for other files."""
     return ImageHandler().getDimensions(str(path.resolve()))[1] if path.suffix.lower() in _TIFF else None
 
 
-def _table(columns, rows):
+def table_of(columns, rows):
     """A table of texts; numbers keep all their digits."""
     table = Table(columns=[LABELS[column] for column in columns])
     for row in rows:

@@ -8,7 +8,7 @@ from pathlib import Path
 from pwem.objects import EMObject
 from pyworkflow.object import Float, String
 
-__all__ = ["RelionExtPickerModel", "read_card"]
+__all__ = ["RelionExtPickerEvaluation", "RelionExtPickerModel", "read_card"]
 
 _LARGEST_HEADER = 10**8  # bytes; what the format allows
 
@@ -79,3 +79,52 @@ class RelionExtPickerModel(EMObject):
 
     def __str__(self):
         return f"{self.getMode()}, {self.getPreset()} (threshold {self.getThreshold() or 0.0:.3f})"
+
+
+# Numbers of an evaluation that become attributes: name, section and key in its report, label, decimals.
+_HEADLINES = (
+    ("_precision", "picks", "precision", "precision", 3),
+    ("_recall", "picks", "recall", "recall", 3),
+    ("_f1", "picks", "f1", "F1", 3),
+    ("_averagePrecision", "picks", "ap", "average precision", 3),
+    ("_goodClasses", "classes", "good_classes", "good 2D classes", 0),
+    ("_goodShare", "classes", "good_particles_share", "particles in good classes", 3),
+    ("_resolutionHalves", "fsc", "resolution_143", "resolution of the half maps (Å)", 2),
+    ("_resolution", "postprocess", "resolution_143", "resolution (Å)", 2),
+    ("_eod", "angular", "e_od", "evenness of views, E_od", 3),
+)
+
+
+class RelionExtPickerEvaluation(EMObject):
+    """The numbers of an evaluation, as far as its inputs gave them, and the report that has the rest."""
+
+    def __init__(self, path=None, **kwargs):
+        EMObject.__init__(self, **kwargs)
+        self._path = String(path)
+        for name, *_ in _HEADLINES:
+            setattr(self, name, Float())
+
+    @classmethod
+    def fromFile(cls, path):
+        """The evaluation in a report.json."""
+        evaluation = cls(path)
+        metrics = evaluation.getReport()["metrics"]
+        for name, section, key, *_ in _HEADLINES:
+            getattr(evaluation, name).set(metrics.get(section, {}).get(key))
+        return evaluation
+
+    def getPath(self):
+        """The report, relative to the project."""
+        return self._path.get()
+
+    def getReport(self):
+        """The whole report, see docs/reference/metrics.md."""
+        return json.loads(Path(self.getPath()).read_text(encoding="utf-8"))
+
+    def lines(self):
+        """The numbers, one a line."""
+        found = [(label, getattr(self, name).get(), digits) for name, _, _, label, digits in _HEADLINES]
+        return [f"{label}: {value:.{digits}f}" for label, value, digits in found if value is not None]
+
+    def __str__(self):
+        return ", ".join(self.lines()[:3]) or "evaluation"

@@ -162,13 +162,13 @@ class TestRelionExtPickerPlugin(BaseTest):
     def test_tiff_is_turned_both_ways(self):
         micrograph = self.micrograph("m.tif", 3, np.zeros((100, 40), np.float32))
         names = convert.link_micrographs([micrograph], self.folder)
-        convert.write_coordinates(str(self.folder), "picked/node.star", {3: [(10, 20)]}, names)
+        convert.write_coordinates(str(self.folder), "picked/node.star", {3: [(10, 20, 0.25)]}, names)
         ((identifier, file),) = convert.read_node(str(self.folder), "picked/node.star").items()
         self.assertEqual(identifier, 3)
         (row,) = convert.read_table(self.folder / file)
         self.assertEqual([row.get(LABELS[name]) for name in ("COORDINATE_X", "COORDINATE_Y")], ["10.0", "79.0"])
         (back,) = convert.read_coordinates(self.folder / file, micrograph)
-        self.assertEqual((*back.getPosition(), getattr(back, SCORE).get()), (10, 20, 0.0))
+        self.assertEqual((*back.getPosition(), getattr(back, SCORE).get()), (10, 20, 0.25))
 
     def test_references_can_be_read(self):
         self.assertEqual(set(self.domain.getPlugins()["scipion_plugin"]._bibtex), set(scipion_plugin._references))
