@@ -15,6 +15,7 @@ from typing import Any
 
 from relion_ext_picker.errors import InputError
 from relion_ext_picker.evaluation_options import EvaluateOptions
+from relion_ext_picker.feedback_options import FeedbackOptions
 from relion_ext_picker.job_options import GENERATIONS, JobOptions
 from relion_ext_picker.option import (
     Info,
@@ -31,8 +32,8 @@ from relion_ext_picker.simulation_options import SimulateOptions
 
 __all__ = [
     "COMMANDS", "FORMATS", "GENERATIONS", "MODES", "PRESETS", "PRESETS_OF", "RECIPES", "STAGES", "TRAINED",
-    "DemoOptions", "EvaluateOptions", "Info", "JobOptions", "PickOptions", "SimulateOptions", "TrainOptions", "check",
-    "default_of", "flag_of", "info_of", "opt", "parse_range", "range_of", "split_list", "with_recipe",
+    "DemoOptions", "EvaluateOptions", "FeedbackOptions", "Info", "JobOptions", "PickOptions", "SimulateOptions",
+    "TrainOptions", "check", "default_of", "flag_of", "info_of", "opt", "parse_range", "range_of", "split_list", "with_recipe",
 ]  # fmt: skip
 
 PRESETS_OF: Mapping[str, tuple[str, ...]] = {  # of each mode
@@ -164,12 +165,12 @@ class TrainOptions(JobOptions):
     )  # fmt: skip
     contrast: str = opt("dark", "Particles are dark or bright.", choices=("dark", "bright"), group="Training")
     add_true: str = opt(
-        "", "DeepEM: verified particles to add to the training set, in any form that --in_coords takes.",
-        metavar="FILE", group="Training", mode="deepem",
+        "", "Verified particles to add to the training set, in any form that --in_coords takes. DRPnet: for its second "
+        "network, with --stage classifier.", metavar="FILE", group="Training",
     )  # fmt: skip
     add_false: str = opt(
-        "", "DeepEM: picks that were verified to be no particles, to add to the training set.", metavar="FILE",
-        group="Training", mode="deepem",
+        "", "Picks that were verified to be no particles, to add to the training set.", metavar="FILE",
+        group="Training",
     )  # fmt: skip
     rounds: int = opt(
         1, "DeepEM: with 1 all verified picks are added at once; with more, each round adds those that the model of "
@@ -210,6 +211,7 @@ COMMANDS: Mapping[str, type[Any]] = {
     "pick": PickOptions,
     "train": TrainOptions,
     "evaluate": EvaluateOptions,
+    "feedback": FeedbackOptions,
     "simulate": SimulateOptions,
     "demo": DemoOptions,
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +35,9 @@ class GoodClassRule:
     share: float = 0.01
     score: float = 0.5
 
+    #: A class that misses the limit by less than this factor is neither good nor bad.
+    MARGIN: ClassVar[float] = 1.15
+
 
 @dataclass(frozen=True)
 class ClassVerdict:
@@ -44,6 +48,8 @@ class ClassVerdict:
     good : ndarray, shape (k,), bool
     rare : ndarray, shape (k,), bool
         Not good for its size alone: as well resolved as a good class, but with few particles. It may be a rare view.
+    unsure : ndarray, shape (k,), bool
+        Not good, but so close to the limit that it is not bad either; none where a person chose.
     limit : float
         Å (or the score, or 0.5) that decided.
     by : str
@@ -52,6 +58,7 @@ class ClassVerdict:
 
     good: NDArray[np.bool_]
     rare: NDArray[np.bool_]
+    unsure: NDArray[np.bool_]
     limit: float
     by: str
 
@@ -103,26 +110,35 @@ def judge_classes(
         The selection is of another number of classes.
     """
     rule = rule or GoodClassRule()
-    resolved, limit = _resolved(classes, rule)
+    limit = _limit(classes, rule)
+    resolved = _better(classes, limit)
+    close = np.zeros(len(classes), np.bool_)
     if selection is not None:
         if len(selection) != len(classes):
             raise ValueError(f"a selection of {len(selection)} classes for {len(classes)}")
-        good, limit, by = np.asarray(selection, np.bool_), 0.5, "selection"
+        good, decided, by = np.asarray(selection, np.bool_), 0.5, "selection"
     elif classes.score is not None:
-        good, limit, by = classes.score >= rule.score, rule.score, "score"
+        good, decided, by = classes.score >= rule.score, rule.score, "score"
+        close = ~good & (classes.score >= rule.score / rule.MARGIN)
     else:
-        good, by = resolved & (classes.distribution > rule.share), "resolution"
-    return ClassVerdict(good, resolved & ~good & (classes.distribution <= rule.share), float(limit), by)
+        good, decided, by = resolved & (classes.distribution > rule.share), limit, "resolution"
+        close = ~resolved & _better(classes, limit * rule.MARGIN)
+    rare = resolved & ~good & (classes.distribution <= rule.share)
+    return ClassVerdict(good, rare, close & ~rare, float(decided), by)
 
 
-def _resolved(classes: ClassTable, rule: GoodClassRule) -> tuple[NDArray[np.bool_], float]:
-    """Which classes are resolved well enough, and the limit in Å."""
+def _limit(classes: ClassTable, rule: GoodClassRule) -> float:
+    """Å that a good class must be resolved better than; 0 where no class can be good."""
+    if rule.resolution > 0:
+        return rule.resolution
+    large = classes.resolution[_better(classes, np.inf) & (classes.distribution > rule.share)]
+    return rule.relative * float(large.min()) if len(large) else 0.0
+
+
+def _better(classes: ClassTable, limit: float) -> NDArray[np.bool_]:
+    """Which classes are resolved better than a limit in Å."""
     resolution = np.nan_to_num(classes.resolution, nan=np.inf)
-    limit = rule.resolution
-    if limit <= 0:
-        large = resolution[(classes.distribution > rule.share) & (resolution > 0)]
-        limit = rule.relative * float(large.min()) if len(large) else 0.0
-    return (resolution < limit) & (resolution > 0), limit
+    return np.asarray((resolution < limit) & (resolution > 0), np.bool_)
 
 
 def count_good(verdict: ClassVerdict, class_number: NDArray[np.int64]) -> ClassCounts:

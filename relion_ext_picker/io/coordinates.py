@@ -30,7 +30,7 @@ from relion_ext_picker.relion import labels
 from relion_ext_picker.relion.names import coordinate_path
 from relion_ext_picker.types import Micrograph
 
-__all__ = ["Coordinates", "read_coordinate_set", "read_coordinates", "write_box", "write_csv"]
+__all__ = ["Coordinates", "pair_names", "read_coordinate_set", "read_coordinates", "write_box", "write_csv"]
 
 log = logging.getLogger(__name__)
 
@@ -90,6 +90,16 @@ def read_coordinate_set(
     return {micrograph.name: found[micrograph.name] for micrograph in micrographs if micrograph.name in found}
 
 
+def pair_names(names: Iterable[str], micrographs: Sequence[Micrograph]) -> dict[str, str]:
+    """Names of micrographs as another job gives them -> names of `micrographs`; those that fit none are left out.
+
+    Path prefixes change between jobs: a name fits as it is, without its job folder, or by its last part where that is
+    the last part of one micrograph only.
+    """
+    known = _Names(micrographs)
+    return {name: found for name in names if (found := known.find(name)) is not None}
+
+
 def write_box(path: Path, xy: ArrayLike, box_px: int) -> None:
     """Write an EMAN .box file: corner x, corner y, width, height in whole px; the file appears whole or not at all."""
     corner = np.floor(np.asarray(xy, np.float64).reshape(-1, 2) - box_px / 2 + 0.5).astype(np.int64)
@@ -132,7 +142,7 @@ class _Names:
         trimmed = "" if ".." in path.parts or not path.name else str(coordinate_path(name, ""))
         return trimmed, path.stem
 
-    def _find(self, name: str) -> str | None:
+    def find(self, name: str) -> str | None:
         """Name of the micrograph as in the micrographs file, None if there is none or it is not certain which."""
         if name in self.exact:
             return name
@@ -149,7 +159,7 @@ class _Names:
         pairs: dict[str, str] = {}
         unknown = []
         for name in names:
-            micrograph = self._find(name)
+            micrograph = self.find(name)
             if micrograph is None:
                 unknown.append(name)
             elif micrograph not in pairs or name == micrograph:

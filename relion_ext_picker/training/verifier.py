@@ -61,6 +61,60 @@ def label_candidates(picker: DefaultPicker, frame: ScoreMap, truth: Array, dista
     return Candidates(cut_windows(frame, xy), to_logit(score), hits.astype(np.float32))
 
 
+UNKNOWN = -1.0  # label of a candidate of which nobody knows whether it is a particle
+
+
+def marked_candidates(
+    picker: DefaultPicker, frame: ScoreMap, true: Array, false: Array, floor: float
+) -> tuple[Candidates, Array]:
+    """Candidates of a prepared image of which some places were verified.
+
+    Within 0.3 diameters of a true place a candidate is a particle (one to one), near a false one it is none. Of the
+    others, those that the picker itself scores below `floor` were not worth a pick and are none; the rest is unknown.
+
+    Parameters
+    ----------
+    picker : DefaultPicker
+    frame : ScoreMap
+        Prepared image.
+    true, false : ndarray, shape (n, 2)
+        Verified places, px of the micrograph.
+    floor : float
+
+    Returns
+    -------
+    Candidates
+    xy : ndarray, shape (n, 2), float32
+        Where they are, px of the micrograph.
+    """
+    diameter = picker.card.reference_diameter * frame.grid.scale[0]
+    score_map = picker.propose(frame)
+    rows, cols, score = picker.peaks(score_map, 0.5 * diameter, 0.0)
+    xy = score_map.to_original(rows, cols)
+    verified = picker.verify(frame, xy, score)
+    labels = np.where((score if verified is None else verified) < floor, 0.0, UNKNOWN)
+    for places, label in ((false, 0.0), (true, 1.0)):
+        near, _ = match(places, xy, score, HIT_RADIUS * diameter)
+        labels[near] = label
+    return Candidates(cut_windows(frame, xy), to_logit(score), labels.astype(np.float32)), xy
+
+
+def marked_batches(known: Candidates, seed: int, batch: int) -> Iterator[Batch]:
+    """Endless batches as of :func:`candidate_batches` from labelled candidates, turned, mirrored, of varied contrast.
+
+    Both kinds are drawn as often as they occur, so that the score stays the share of such candidates that are real.
+    """
+    rng = np.random.default_rng(seed)
+    while True:
+        chosen = rng.choice(len(known.labels), batch, replace=len(known.labels) < batch)
+        stack = np.rot90(known.windows[chosen], int(rng.integers(4)), axes=(1, 2))
+        if rng.random() < 0.5:
+            stack = stack[:, :, ::-1]
+        stack = stack * rng.uniform(0.85, 1.2, (batch, 1, 1)).astype(np.float32)
+        logits, labels = torch.from_numpy(known.logits[chosen]), torch.from_numpy(known.labels[chosen])
+        yield torch.from_numpy(np.ascontiguousarray(stack))[:, None], logits, labels
+
+
 def candidate_batches(picker: DefaultPicker, draw: Draw, seed: int, batch: int, fresh: int = 4) -> Iterator[Batch]:
     """Endless batches (windows (b, 1, 48, 48), logits (b,), labels (b,)) from patches with known centres.
 

@@ -94,6 +94,10 @@ def run(options: TrainOptions) -> None:
             from relion_ext_picker.workflows.train_deepem import train_deepem
 
             train_deepem(job, options)
+        elif options.add_true or options.add_false:
+            from relion_ext_picker.workflows.train_verified import train_verified
+
+            train_verified(job, options)
         elif options.preset == "paper":
             from relion_ext_picker.workflows.train_paper import train_paper
 
@@ -105,7 +109,7 @@ def run(options: TrainOptions) -> None:
 def _train(job: JobDirectory, options: TrainOptions) -> None:
     device = choose_device(options.gpu, options.j)
     torch.manual_seed(options.seed)
-    start = _start(options, device)
+    start = start_picker(options, device)
     data = _simulated(options) if options.simulated else _from_coordinates(options, start)
     if not options.scratch:
         _tell("before", start, data)
@@ -140,7 +144,7 @@ def _stages(options: TrainOptions) -> dict[str, object]:
     return {name: {"steps": count, **common} for name, count in steps.items() if options.stage in ("both", name)}
 
 
-def _start(options: TrainOptions, device: torch.device) -> DefaultPicker:
+def start_picker(options: TrainOptions, device: torch.device) -> DefaultPicker:
     """The picker to begin with: random, the user's or the shipped one."""
     if options.scratch and options.stage == "classifier":
         raise InputError(

@@ -190,6 +190,7 @@ def _provenance(options: TrainOptions, found: Set, row: Round, outcome: Outcome)
         **outcome.learnt.picker.card.provenance,
         "data": f"{options.in_coords or options.model}, {row.positives} particles, {options.diameter:g} Å",
         "diameter": options.diameter,
+        "verified": {"true": options.add_true or options.in_coords, "false": options.add_false},
         "training_micrographs": [name for name, marks in found.items() if not marks.held_out],
         "validation_micrographs": [name for name, marks in found.items() if marks.part],
         "held_out": (

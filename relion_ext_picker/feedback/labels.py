@@ -1,0 +1,87 @@
+"""Which picks are particles and which are not, from what became of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+
+from relion_ext_picker.evaluation.classes2d import ClassVerdict
+from relion_ext_picker.feedback.join import Places
+from relion_ext_picker.image.peaks import thin
+
+
+class Label(IntEnum):
+    """What is known of a particle."""
+
+    FALSE = 0
+    TRUE = 1
+    RARE = 2  # in a class that is small and well resolved: perhaps a rare view, so it teaches nothing
+    OPEN = 3  # nobody knows
+
+
+@dataclass(frozen=True)
+class LabelRule:
+    """When a particle is taken for what its class is.
+
+    Attributes
+    ----------
+    shift : float
+        A particle of a good class further from its pick than this is open: it may belong to a neighbour. In diameters.
+    pmax : float
+        A particle of a good class that is less sure of its class and orientation than this is open.
+    same : float
+        True particles closer than this are one, and false ones closer than this to a true one are open. In diameters.
+    """
+
+    shift: float = 0.3
+    pmax: float = 0.0
+    same: float = 0.5
+
+
+def labels_of_classes(verdict: ClassVerdict, class_number: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Label of each particle by its class, shape (n,); particles without a class (0) are open."""
+    of_class = np.where(verdict.good, Label.TRUE, np.where(verdict.rare, Label.RARE, Label.FALSE))
+    of_class = np.where(verdict.unsure, Label.OPEN, of_class)
+    return np.concatenate([[int(Label.OPEN)], of_class]).astype(np.int64)[class_number]
+
+
+def settled(
+    label: NDArray[np.int64], places: Places, sure: NDArray[np.float64], diameter: NDArray[np.float64], rule: LabelRule
+) -> NDArray[np.int64]:
+    """Labels without those that contradict each other or are not certain.
+
+    Parameters
+    ----------
+    label : ndarray, shape (n,)
+        Of every particle.
+    places : Places
+    sure : ndarray, shape (n,), float64
+        Probability of class and orientation; NaN where it is not known.
+    diameter : ndarray, shape (n,), float64
+        Of the particle, px of its micrograph.
+    rule : LabelRule
+
+    Returns
+    -------
+    ndarray, shape (n,), int
+    """
+    label = label.copy()
+    shift = np.hypot(*(places.centre - places.extracted).T)
+    label[(label == Label.TRUE) & ((shift > rule.shift * diameter) | (sure < rule.pmax))] = Label.OPEN
+    for index in np.unique(places.micrograph):
+        here = np.flatnonzero(places.micrograph == index)
+        reach = rule.same * float(diameter[here[0]])
+        true = here[label[here] == Label.TRUE]
+        if not len(true):
+            continue
+        kept = true[thin(places.centre[true], np.nan_to_num(sure[true], nan=0.0), reach)]
+        label[np.setdiff1d(true, kept)] = Label.OPEN
+        false = here[label[here] == Label.FALSE]
+        if len(false):
+            distance, _ = cKDTree(places.centre[kept]).query(places.extracted[false], distance_upper_bound=reach)
+            label[false[np.isfinite(distance)]] = Label.OPEN
+    return label

@@ -1,0 +1,47 @@
+"""The part of the table of options that the feedback command has for itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from relion_ext_picker.job_options import JobOptions
+from relion_ext_picker.option import opt
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeedbackOptions(JobOptions):
+    """Turn what became of the picks downstream into labels, a threshold and the jobs of the next round."""
+
+    diameter: float = opt(
+        0.0, "Particle diameter; 0 takes that of the picking job of --in_coords.", unit="Å", low=1, high=5000,
+    )  # fmt: skip
+    class_resolution: float = opt(
+        0.0, "A good class is resolved better than this; 0 takes --class-relative.", unit="Å", low=0.5, high=500,
+        group="Classes",
+    )  # fmt: skip
+    class_relative: float = opt(
+        1.5, "A good class is resolved better than this many times the resolution of the best large class.", low=1,
+        high=10, group="Classes",
+    )  # fmt: skip
+    class_share: float = opt(
+        0.01, "A good class holds more than this share of the particles. A smaller one that is resolved as well may be "
+        "a rare view and is never a negative.", low=0, high=0.9, group="Classes",
+    )  # fmt: skip
+    class_score: float = opt(
+        0.5, "With the result of the class ranker: its score from which a class is good.", low=0, high=1,
+        group="Classes",
+    )  # fmt: skip
+    min_pmax: float = opt(
+        0.0, "Particles of good classes whose best class and orientation are less probable teach nothing.", low=0,
+        high=1, group="Classes",
+    )  # fmt: skip
+    tolerance: float = opt(
+        0.3, "Largest distance of a particle from the pick it came from, as a fraction of the diameter.", low=0.01,
+        high=1,
+    )  # fmt: skip
+    symmetry: str = opt("C1", "Symmetry of a 3D result, for its views.", metavar="GROUP")
+    force: bool = opt(False, "Raise the threshold even if classes or views are lost by it.")
+    previous: str = opt(
+        "", "Feedback job of the round before, for the table of rounds; found by itself if the model that picked was "
+        "trained on its coordinates.", metavar="DIR",
+    )  # fmt: skip

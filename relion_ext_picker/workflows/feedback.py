@@ -1,0 +1,224 @@
+"""The feedback command: from what became of the picks to labels, a threshold and the jobs of the next round."""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from relion_ext_picker.errors import InputError, StarError
+from relion_ext_picker.evaluation.classes2d import count_good
+from relion_ext_picker.feedback.join import join_particles
+from relion_ext_picker.feedback.labels import Label, LabelRule, labels_of_classes, settled
+from relion_ext_picker.feedback.rounds import FeedbackRound, another_pays
+from relion_ext_picker.feedback.threshold import Threshold, best_threshold, lost_groups, safe_threshold
+from relion_ext_picker.options import FeedbackOptions
+from relion_ext_picker.relion.job import JobDirectory
+from relion_ext_picker.workflows.feedback_inputs import (
+    Outcome,
+    PickJob,
+    check_joined,
+    diameter_of,
+    read_outcome,
+    read_pick_job,
+)
+from relion_ext_picker.workflows.feedback_outputs import (
+    FEEDBACK,
+    ROUNDS,
+    read_feedback_rounds,
+    write_coordinates,
+    write_feedback,
+    write_feedback_rounds,
+    write_next_jobs,
+)
+
+ANOTHER = "another_round"  # file that is there when another round is expected to pay; a schedule looks for it
+VERIFIED = "verified"  # entry of a model's training.json: the coordinates it learnt from
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Particles with labels and picks.
+
+    Attributes
+    ----------
+    label : ndarray, shape (m,), int
+        Of every particle; open where it has no pick.
+    pick : ndarray, shape (m,), int
+        Row of the picks, -1 without.
+    class_number : ndarray, shape (m,), int
+    score : ndarray, shape (m,)
+        Of its pick; NaN without.
+    """
+
+    label: NDArray[np.int64]
+    pick: NDArray[np.int64]
+    class_number: NDArray[np.int64]
+    score: NDArray[np.float64]
+
+
+def run(options: FeedbackOptions) -> None:
+    """Write true.star, false.star, feedback.star, rounds.star, next_pick/job.star and next_train/job.star.
+
+    Parameters
+    ----------
+    options : FeedbackOptions
+
+    Raises
+    ------
+    PickerError
+        An input is wrong; the job directory then holds RELION's FAILURE marker.
+    """
+    with JobDirectory(options.o, options.relion_version) as job:
+        source = read_pick_job(options)
+        diameter = diameter_of(options, source)
+        earlier = _earlier_rounds(options, source)
+        outcome = read_outcome(options, source)
+        labelled = _labelled(options, source, outcome, diameter)
+        threshold = _threshold(options, outcome, labelled)
+        nodes = _write_labels(job, source, outcome, labelled)
+        write_next_jobs(job, source, threshold.score if threshold else None, nodes)
+        rounds = [*earlier, _round(len(earlier) + 1, options, source, outcome, labelled, threshold)]
+        job.write(ROUNDS, lambda path: write_feedback_rounds(path, rounds))
+        pays, why = another_pays(rounds)
+        summary = _summary(rounds[-1], labelled, threshold, pays)
+        judged = (outcome.classes, outcome.verdict) if outcome.classes and outcome.verdict else None
+        marks = labelled.label, labelled.class_number
+        job.write(FEEDBACK, lambda path: write_feedback(path, summary, judged, *marks))
+        _tell(rounds)
+        (job.path / ANOTHER).unlink(missing_ok=True)
+        if pays:
+            job.write(ANOTHER, lambda path: path.write_text(f"{why}\n", encoding="utf-8"))
+        _log.info("another round %s: %s", "pays" if pays else "does not pay", why)
+
+
+def _labelled(options: FeedbackOptions, source: PickJob, outcome: Outcome, diameter: float) -> Labelled:
+    """Join particles to picks and label them."""
+    places, particles = outcome.places, outcome.particles
+    px = diameter / np.array([item.pixel_size for item in source.micrographs])
+    pick = join_particles(source.picks, places, options.tolerance * px)
+    check_joined(outcome.result.particles, source, pick)
+    class_number = np.zeros(len(particles), np.int64) if particles.class_number is None else particles.class_number
+    if outcome.verdict is None:
+        label = np.full(len(particles), int(Label.TRUE), np.int64)
+    else:
+        label = labels_of_classes(outcome.verdict, class_number)
+    label[pick < 0] = Label.OPEN
+    sure = np.full(len(particles), np.nan) if particles.pmax is None else particles.pmax
+    label = settled(label, places, sure, px[places.micrograph], LabelRule(pmax=options.min_pmax))
+    score = np.where(pick >= 0, source.picks.score[pick], np.nan)
+    return Labelled(label, pick, class_number, score)
+
+
+def _threshold(options: FeedbackOptions, outcome: Outcome, labelled: Labelled) -> Threshold | None:
+    """The threshold of the highest F2, lowered until no class of particles is lost by it unless that is forced."""
+    known = (labelled.label != Label.OPEN) & np.isfinite(labelled.score)
+    worth = known & (labelled.label != Label.FALSE)
+    best = best_threshold(labelled.score[known], worth[known])
+    if best is None:
+        _log.warning("no threshold is recommended: no labelled particle has a pick with a score")
+        return None
+    group = labelled.class_number[worth]
+    count = int(labelled.class_number.max(initial=0)) + 1
+    lost = lost_groups(group, labelled.score[worth], best.score, count)
+    if not len(lost):
+        return best
+    text = f"a threshold of {best.score:.3f} would take most particles of class {', '.join(map(str, lost))} away"
+    if options.force:
+        _log.warning("%s; it is recommended all the same, as --force asks for", text)
+        return best
+    safe = safe_threshold(labelled.score[worth], group, best.score, count)
+    _log.warning("%s, perhaps a rare view: refused, %.3f is recommended instead; --force takes it", text, safe)
+    kept = labelled.score[known] >= safe
+    true = worth[known]
+    hits = int((kept & true).sum())
+    precision, recall = hits / max(1, int(kept.sum())), hits / max(1, int(true.sum()))
+    return Threshold(safe, precision, recall, 5 * precision * recall / max(4 * precision + recall, 1e-9))
+
+
+def _write_labels(job: JobDirectory, source: PickJob, outcome: Outcome, labelled: Labelled) -> tuple[str, str]:
+    """Both sets of coordinates; their nodes, the second one empty where nothing is known to be false."""
+    places, nodes = outcome.places, []
+    for name, label, xy in (("true", Label.TRUE, places.centre), ("false", Label.FALSE, places.extracted)):
+        here = labelled.label == label
+        where = (places.micrograph[here], xy[here])
+        node = write_coordinates(job, source, name, where, (labelled.score[here], labelled.class_number[here]))
+        nodes.append(node if here.any() else "")
+        _log.info("%s: %d coordinates", node, int(here.sum()))
+    if not nodes[0]:
+        raise InputError(
+            f"{outcome.result.particles}: no particle is good: no class passes the limits; look at the class averages, "
+            "and give --class-resolution or the Select job of the classes you choose"
+        )
+    return nodes[0], nodes[1]
+
+
+def _round(
+    number: int, options: FeedbackOptions, source: PickJob, outcome: Outcome, labelled: Labelled,
+    threshold: Threshold | None,
+) -> FeedbackRound:  # fmt: skip
+    verdict, classes = outcome.verdict, outcome.classes
+    counts = None if verdict is None else count_good(verdict, labelled.class_number)
+    resolution = None
+    if classes is not None and verdict is not None and verdict.good.any():
+        resolution = float(np.nanmin(classes.resolution[verdict.good]))
+    return FeedbackRound(
+        round=number,
+        picks_of=str(source.folder),
+        particles_of=str(outcome.result.folder),
+        picks=len(source.picks),
+        particles=len(outcome.particles),
+        good_particles=counts.good_particles if counts else len(outcome.particles),
+        classes=counts.classes if counts else None,
+        good_classes=counts.good_classes if counts else None,
+        resolution=resolution,
+        threshold=threshold.score if threshold else None,
+    )
+
+
+def _earlier_rounds(options: FeedbackOptions, source: PickJob) -> list[FeedbackRound]:
+    """The rounds before this: those of --previous, or of the job whose coordinates trained the model that picked."""
+    if options.previous:
+        path = Path(options.previous)
+        return read_feedback_rounds(path / ROUNDS if path.is_dir() else path)
+    model = str(source.settings.get("model", "") or "")
+    try:
+        told = json.loads((Path(model).parent / "training.json").read_text(encoding="utf-8")) if model else {}
+        node = Path(str(told.get(VERIFIED, {}).get("true", "")))
+        return read_feedback_rounds(node.parent / ROUNDS) if node.name else []
+    except (OSError, ValueError, AttributeError, StarError):
+        return []
+
+
+def _summary(row: FeedbackRound, labelled: Labelled, threshold: Threshold | None, pays: bool) -> dict[str, Any]:
+    counts = {label.name.capitalize(): int((labelled.label == label).sum()) for label in Label}
+    found: dict[str, Any] = {"pickerRound": row.round, "pickerPicks": row.picks, "pickerParticles": row.particles}
+    found |= {f"picker{name}": count for name, count in counts.items()}
+    if threshold is not None:
+        found |= {
+            "pickerThreshold": threshold.score, "pickerPrecision": threshold.precision,
+            "pickerRecall": threshold.recall, "pickerF2": threshold.f2,
+        }  # fmt: skip
+    return {**found, "pickerAnotherRoundPays": pays}
+
+
+def _tell(rounds: list[FeedbackRound]) -> None:
+    _log.info("round  picks  particles  good  share  good classes  resolution  E_od  views  threshold")
+    for row in rounds:
+        classes = "-" if row.classes is None else f"{row.good_classes}/{row.classes}"
+        resolution, e_od, threshold = (
+            "-" if value is None else f"{value:.{digits}f}"
+            for value, digits in ((row.resolution, 2), (row.e_od, 3), (row.threshold, 3))
+        )
+        views = "-" if row.views is None else str(row.views)
+        _log.info(
+            "%5d  %5d  %9d  %4d  %5.2f  %12s  %10s  %4s  %5s  %9s", row.round, row.picks, row.particles,
+            row.good_particles, row.share, classes, resolution, e_od, views, threshold,
+        )  # fmt: skip
