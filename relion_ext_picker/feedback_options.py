@@ -39,7 +39,7 @@ class FeedbackOptions(JobOptions):
         0.3, "Largest distance of a particle from the pick it came from, as a fraction of the diameter.", low=0.01,
         high=1,
     )  # fmt: skip
-    symmetry: str = opt("C1", "Symmetry of a 3D result, for its views.", metavar="GROUP")
+    symmetry: str = opt("", "Symmetry of a 3D result, for its views; empty takes that of the job.", metavar="GROUP")
     force: bool = opt(False, "Raise the threshold even if classes or views are lost by it.")
     previous: str = opt(
         "", "Feedback job of the round before, for the table of rounds; found by itself if the model that picked was "

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from relion_ext_picker.errors import InputError
 from relion_ext_picker.evaluation_options import EvaluateOptions
@@ -33,7 +33,8 @@ from relion_ext_picker.simulation_options import SimulateOptions
 __all__ = [
     "COMMANDS", "FORMATS", "GENERATIONS", "MODES", "PRESETS", "PRESETS_OF", "RECIPES", "STAGES", "TRAINED",
     "DemoOptions", "EvaluateOptions", "FeedbackOptions", "Info", "JobOptions", "PickOptions", "SimulateOptions",
-    "TrainOptions", "check", "default_of", "flag_of", "info_of", "opt", "parse_range", "range_of", "split_list", "with_recipe",
+    "TrainOptions", "check", "default_of", "flag_of", "info_of", "opt", "parse_range", "range_of", "split_list",
+    "with_plain_model", "with_recipe",
 ]  # fmt: skip
 
 PRESETS_OF: Mapping[str, tuple[str, ...]] = {  # of each mode
@@ -44,6 +45,7 @@ MODES = tuple(PRESETS_OF)
 PRESETS = tuple(dict.fromkeys(preset for presets in PRESETS_OF.values() for preset in presets))
 TRAINED = tuple(preset for preset in PRESETS if not preset.startswith("paper-"))  # the others share their networks
 FORMATS = ("star", "box", "csv")
+BUILTIN = "builtin"  # as --model
 MAXIMA = ("two-pass", "greedy")
 STAGES = ("both", "proposer", "classifier")
 RECIPES: Mapping[str, Mapping[str, float]] = {  # what an option of TrainOptions that is 0 stands for
@@ -76,7 +78,9 @@ class PickOptions(JobOptions):
         -1.0, "Score from which a candidate is written; 0 writes every candidate, -1 takes the model's own.", low=-1,
         high=1,
     )  # fmt: skip
-    model: str = opt("", "Model file (.safetensors) to use instead of the built-in one.", metavar="FILE")
+    model: str = opt(
+        "", "Model file (.safetensors) to use instead of the built-in one; empty or builtin is that.", metavar="FILE"
+    )
     min_distance: float = opt(
         0.5, "Smallest distance between two picks, as a fraction of the diameter.", low=0.05, high=5
     )
@@ -134,8 +138,8 @@ class TrainOptions(JobOptions):
     preset: str = opt("default", "Networks to train, see pick.", choices=TRAINED, group="Training")
     stage: str = opt("both", "Which of the two networks of DRPnet to train.", choices=STAGES, group="Training")
     model: str = opt(
-        "", "Start from this model file instead of the built-in one. DeepEM takes the training set beside it as well.",
-        metavar="FILE", aliases=("--from",), group="Training",
+        "", "Start from this model file instead of the built-in one (empty or builtin). What was learnt from lies "
+        "beside it, and is taken as well.", metavar="FILE", aliases=("--from",), group="Training",
     )  # fmt: skip
     scratch: bool = opt(False, "Start from random weights instead of a trained model.", group="Training")
     simulated: bool = opt(False, "Train on simulated particles of many kinds instead of --in_coords.",
@@ -215,6 +219,14 @@ COMMANDS: Mapping[str, type[Any]] = {
     "simulate": SimulateOptions,
     "demo": DemoOptions,
 }
+
+
+Modelled = TypeVar("Modelled", PickOptions, TrainOptions)
+
+
+def with_plain_model(options: Modelled) -> Modelled:
+    """Options in which the built-in model has no name: a schedule of RELION cannot hold an empty text."""
+    return replace(options, model="") if options.model == BUILTIN else options
 
 
 def with_recipe(options: TrainOptions) -> TrainOptions:

@@ -23,6 +23,7 @@ OTHERS = {  # options that are not ours, and mistakes that are shown as such
     "--diamter", "---diameter", "--option", "--no-NAME", "--data", "--sets", "--runs", "--no-topaz", "--no-log",
     "--no-deps", "--ignore-requires-python", "--devel",
     "--i", "--ctf", "--sym", "--symmetry", "--bin", "--stages", "--simulate", "--classes",
+    "--schedule", "--set_var", "--value", "--run",
 }  # fmt: skip
 LARGEST_PICTURE = 400_000  # bytes
 

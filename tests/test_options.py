@@ -149,7 +149,7 @@ def test_every_mode_has_its_presets() -> None:
         (TrainOptions(o="j/", preset="26s"), "--preset 26s: --mode drpnet has the presets"),
         (TrainOptions(o="j/", preset="paper-10017"), "--preset paper-10017: must be one of default, paper, klh"),
         (TrainOptions(o="j/", tune=True), "--tune: an option of --mode deepem only, not of drpnet"),
-        (TrainOptions(o="j/", add_false="x.star"), "--add-false: an option of --mode deepem only"),
+        (TrainOptions(o="j/", until_error=0.1), "--until-error: an option of --mode deepem only"),
         (replace(GOOD, step=20.0), "--step: an option of --mode deepem only"),
         (TrainOptions(o="j/", mode="deepem", rounds=1000), "--rounds 1000: must lie between 1 and 100"),
     ],

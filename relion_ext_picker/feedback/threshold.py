@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from relion_ext_picker.evaluation.curves import Curve, precision_recall
+from relion_ext_picker.evaluation.curves import Curve
 
 BETA = 2.0  # a missed particle counts for more than a false pick, which 2D classification takes out
 KEEPS_LESS = 0.5  # a class that keeps less than this share of what the others keep on average is lost
@@ -28,22 +28,6 @@ class Threshold:
     precision: float
     recall: float
     f2: float
-
-
-def best_threshold(score: NDArray[np.float64], true: NDArray[np.bool_]) -> Threshold | None:
-    """The threshold of the highest F2 on labelled picks; None where there are no true or no scored ones.
-
-    Parameters
-    ----------
-    score : ndarray, shape (n,)
-        NaN where a pick has none.
-    true : ndarray of bool, shape (n,)
-    """
-    scored = np.isfinite(score)
-    count = int(true[scored].sum())
-    if not count:
-        return None
-    return at_threshold(precision_recall(score[scored], true[scored], count), None)
 
 
 def at_threshold(curve: Curve, score: float | None) -> Threshold:

@@ -18,6 +18,7 @@ from relion_ext_picker.options import (
     COMMANDS,
     RECIPES,
     EvaluateOptions,
+    FeedbackOptions,
     PickOptions,
     TrainOptions,
     flag_of,
@@ -34,6 +35,7 @@ _PICK_PARAMETERS = (
 _TRAIN_PARAMETERS = ("mode", "diameter", "stage", "steps", "classifier_steps", "contrast", "gpu")
 _DEEPEM_PICK = ("mode", "diameter", "threshold", "min_distance", "max_picks", "contrast", "preset", "model", "gpu")
 _DEEPEM_TRAIN = ("mode", "diameter", "preset", "tune", "contrast", "gpu")
+_FEEDBACK = ("diameter", "class_resolution", "class_relative", "class_share", "class_score", "min_pmax", "force")
 _EVALUATE = (
     "diameter",
     "truth",
@@ -131,12 +133,17 @@ def generated() -> dict[str, str]:
         "fn_exe": f"{EXECUTABLE} evaluate", "in_mic": _MICROGRAPHS, "in_coords": "External/job004/autopick.star",
         "class2d": "Class2D/job006/", "nr_threads": "1", "diameter": "120",
     }  # fmt: skip
+    feedback = {
+        **common, "fn_exe": f"{EXECUTABLE} feedback", "in_mic": _MICROGRAPHS, "in_part": "Class2D/job006/run_it025_data.star",
+        "in_coords": "External/job004/autopick.star",
+    }  # fmt: skip
     return {
         "templates/relion/pick_drpnet/job.star": job_star(PickOptions, _PICK_PARAMETERS, pick),
         "templates/relion/train_drpnet/job.star": job_star(TrainOptions, _TRAIN_PARAMETERS, {**train, "steps": steps}),
         "templates/relion/pick_deepem/job.star": job_star(PickOptions, _DEEPEM_PICK, {**pick, **trained}),
         "templates/relion/train_deepem/job.star": job_star(TrainOptions, _DEEPEM_TRAIN, {**train, "mode": "deepem"}),
         "templates/relion/evaluate/job.star": job_star(EvaluateOptions, _EVALUATE, evaluate),
+        "templates/relion/feedback/job.star": job_star(FeedbackOptions, _FEEDBACK, feedback),
         "docs/reference/options.md": options_page(),
     }
 

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import json
 import logging
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from relion_ext_picker.errors import InputError, StarError
 from relion_ext_picker.evaluation.classes2d import count_good
 from relion_ext_picker.feedback.join import join_particles
 from relion_ext_picker.feedback.labels import Label, LabelRule, labels_of_classes, settled
 from relion_ext_picker.feedback.rounds import FeedbackRound, another_pays
-from relion_ext_picker.feedback.threshold import Threshold, best_threshold, lost_groups, safe_threshold
+from relion_ext_picker.feedback.threshold import Threshold
 from relion_ext_picker.options import FeedbackOptions
 from relion_ext_picker.relion.job import JobDirectory
 from relion_ext_picker.workflows.feedback_inputs import (
@@ -36,32 +34,12 @@ from relion_ext_picker.workflows.feedback_outputs import (
     write_feedback_rounds,
     write_next_jobs,
 )
+from relion_ext_picker.workflows.feedback_threshold import Advice, Labelled, advise
 
 ANOTHER = "another_round"  # file that is there when another round is expected to pay; a schedule looks for it
 VERIFIED = "verified"  # entry of a model's training.json: the coordinates it learnt from
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Labelled:
-    """Particles with labels and picks.
-
-    Attributes
-    ----------
-    label : ndarray, shape (m,), int
-        Of every particle; open where it has no pick.
-    pick : ndarray, shape (m,), int
-        Row of the picks, -1 without.
-    class_number : ndarray, shape (m,), int
-    score : ndarray, shape (m,)
-        Of its pick; NaN without.
-    """
-
-    label: NDArray[np.int64]
-    pick: NDArray[np.int64]
-    class_number: NDArray[np.int64]
-    score: NDArray[np.float64]
 
 
 def run(options: FeedbackOptions) -> None:
@@ -82,13 +60,13 @@ def run(options: FeedbackOptions) -> None:
         earlier = _earlier_rounds(options, source)
         outcome = read_outcome(options, source)
         labelled = _labelled(options, source, outcome, diameter)
-        threshold = _threshold(options, outcome, labelled)
+        advice = advise(options, source, outcome, labelled)
         nodes = _write_labels(job, source, outcome, labelled)
-        write_next_jobs(job, source, threshold.score if threshold else None, nodes)
-        rounds = [*earlier, _round(len(earlier) + 1, options, source, outcome, labelled, threshold)]
+        write_next_jobs(job, source, advice.threshold.score if advice.threshold else None, nodes)
+        rounds = [*earlier, _round(len(earlier) + 1, source, outcome, labelled, advice)]
         job.write(ROUNDS, lambda path: write_feedback_rounds(path, rounds))
         pays, why = another_pays(rounds)
-        summary = _summary(rounds[-1], labelled, threshold, pays)
+        summary = _summary(rounds[-1], labelled, advice.threshold, pays)
         judged = (outcome.classes, outcome.verdict) if outcome.classes and outcome.verdict else None
         marks = labelled.label, labelled.class_number
         job.write(FEEDBACK, lambda path: write_feedback(path, summary, judged, *marks))
@@ -117,32 +95,6 @@ def _labelled(options: FeedbackOptions, source: PickJob, outcome: Outcome, diame
     return Labelled(label, pick, class_number, score)
 
 
-def _threshold(options: FeedbackOptions, outcome: Outcome, labelled: Labelled) -> Threshold | None:
-    """The threshold of the highest F2, lowered until no class of particles is lost by it unless that is forced."""
-    known = (labelled.label != Label.OPEN) & np.isfinite(labelled.score)
-    worth = known & (labelled.label != Label.FALSE)
-    best = best_threshold(labelled.score[known], worth[known])
-    if best is None:
-        _log.warning("no threshold is recommended: no labelled particle has a pick with a score")
-        return None
-    group = labelled.class_number[worth]
-    count = int(labelled.class_number.max(initial=0)) + 1
-    lost = lost_groups(group, labelled.score[worth], best.score, count)
-    if not len(lost):
-        return best
-    text = f"a threshold of {best.score:.3f} would take most particles of class {', '.join(map(str, lost))} away"
-    if options.force:
-        _log.warning("%s; it is recommended all the same, as --force asks for", text)
-        return best
-    safe = safe_threshold(labelled.score[worth], group, best.score, count)
-    _log.warning("%s, perhaps a rare view: refused, %.3f is recommended instead; --force takes it", text, safe)
-    kept = labelled.score[known] >= safe
-    true = worth[known]
-    hits = int((kept & true).sum())
-    precision, recall = hits / max(1, int(kept.sum())), hits / max(1, int(true.sum()))
-    return Threshold(safe, precision, recall, 5 * precision * recall / max(4 * precision + recall, 1e-9))
-
-
 def _write_labels(job: JobDirectory, source: PickJob, outcome: Outcome, labelled: Labelled) -> tuple[str, str]:
     """Both sets of coordinates; their nodes, the second one empty where nothing is known to be false."""
     places, nodes = outcome.places, []
@@ -160,10 +112,7 @@ def _write_labels(job: JobDirectory, source: PickJob, outcome: Outcome, labelled
     return nodes[0], nodes[1]
 
 
-def _round(
-    number: int, options: FeedbackOptions, source: PickJob, outcome: Outcome, labelled: Labelled,
-    threshold: Threshold | None,
-) -> FeedbackRound:  # fmt: skip
+def _round(number: int, source: PickJob, outcome: Outcome, labelled: Labelled, advice: Advice) -> FeedbackRound:
     verdict, classes = outcome.verdict, outcome.classes
     counts = None if verdict is None else count_good(verdict, labelled.class_number)
     resolution = None
@@ -179,7 +128,9 @@ def _round(
         classes=counts.classes if counts else None,
         good_classes=counts.good_classes if counts else None,
         resolution=resolution,
-        threshold=threshold.score if threshold else None,
+        e_od=advice.before.e_od if advice.before else None,
+        views=advice.before.views if advice.before else None,
+        threshold=advice.threshold.score if advice.threshold else None,
     )
 
 

@@ -59,9 +59,7 @@ def write_coordinates(
     index, xy = where
     pairs = []
     for number, micrograph in enumerate(source.micrographs):
-        here = index == number
-        if not here.any():
-            continue
+        here = index == number  # maybe none: a set without coordinates is a set, too
         name = str(coordinate_path(micrograph.name, suffix))
         picks = Picks(
             micrograph, xy[here].astype(np.float32), np.nan_to_num(told[0][here]).astype(np.float32), told[1][here],
@@ -79,7 +77,7 @@ def _shape(micrograph: Micrograph, xy: Numbers) -> tuple[int, int]:
     try:
         return shape_of(Path(micrograph.name))
     except InputError:
-        return int(xy[:, 1].max()) + 2, int(xy[:, 0].max()) + 2
+        return int(xy[:, 1].max(initial=0)) + 2, int(xy[:, 0].max(initial=0)) + 2
 
 
 def write_next_jobs(job: JobDirectory, source: PickJob, threshold: float | None, nodes: tuple[str, str]) -> None:

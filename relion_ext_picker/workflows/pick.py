@@ -10,7 +10,7 @@ from functools import cache
 from relion_ext_picker import __version__
 from relion_ext_picker.errors import InputError
 from relion_ext_picker.io.coordinates import write_box, write_csv
-from relion_ext_picker.options import FORMATS, PickOptions
+from relion_ext_picker.options import FORMATS, PickOptions, with_plain_model
 from relion_ext_picker.pickers.base import Picker, Request, class_numbers, pick_prepared
 from relion_ext_picker.relion.job import JobDirectory
 from relion_ext_picker.relion.names import coordinate_path
@@ -47,7 +47,7 @@ def run(options: PickOptions) -> None:
         RELION asked for it; the job directory then holds the ABORTED marker.
     """
     with JobDirectory(options.o, options.relion_version) as job:
-        _pick(job, options)
+        _pick(job, with_plain_model(options))
 
 
 def _pick(job: JobDirectory, options: PickOptions) -> None:

@@ -16,7 +16,7 @@ from relion_ext_picker import __version__
 from relion_ext_picker.errors import InputError
 from relion_ext_picker.evaluation.curves import Scores, score_picks
 from relion_ext_picker.io.weights import save_model
-from relion_ext_picker.options import TrainOptions, with_recipe
+from relion_ext_picker.options import TrainOptions, with_plain_model, with_recipe
 from relion_ext_picker.pickers.base import Picker, Request, pick_prepared
 from relion_ext_picker.pickers.drpnet.network import REFERENCE_DIAMETER, Proposer
 from relion_ext_picker.pickers.drpnet.picker import NEW_CLASSIFIER, DefaultPicker
@@ -88,7 +88,7 @@ def run(options: TrainOptions) -> None:
     PickerError
         An input is wrong; the job directory then holds RELION's FAILURE marker.
     """
-    options = with_recipe(options)
+    options = with_recipe(with_plain_model(options))
     with JobDirectory(options.o, options.relion_version) as job:
         if options.mode == "deepem":
             from relion_ext_picker.workflows.train_deepem import train_deepem

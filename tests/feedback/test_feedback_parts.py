@@ -1,0 +1,140 @@
+"""Joining particles to picks, labels, thresholds, views and the verdict on another round."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from relion_ext_picker.evaluation.classes2d import GoodClassRule, judge_classes
+from relion_ext_picker.evaluation.curves import precision_recall
+from relion_ext_picker.evaluation.symmetry import point_group
+from relion_ext_picker.feedback.join import PickTable, Places, join_particles
+from relion_ext_picker.feedback.labels import Label, LabelRule, labels_of_classes, settled
+from relion_ext_picker.feedback.rounds import FeedbackRound, another_pays
+from relion_ext_picker.feedback.threshold import at_threshold, lost_groups, safe_threshold
+from relion_ext_picker.feedback.views import count_views, view_groups
+from relion_ext_picker.types import ClassTable
+
+
+def picks(*xy: tuple[float, float], micrograph: int = 0) -> PickTable:
+    count = len(xy)
+    return PickTable(np.full(count, micrograph), np.array(xy, np.float64), np.linspace(1, 0.1, count))
+
+
+def places(extracted: list, centre: list | None = None, micrograph: int = 0) -> Places:
+    where = np.array(extracted, np.float64)
+    return Places(np.full(len(where), micrograph), where, where if centre is None else np.array(centre, np.float64))
+
+
+REACH = np.array([15.0, 15.0])
+
+
+def test_particles_lie_on_their_picks():
+    found = join_particles(picks((10, 10), (50, 50), (90, 10)), places([[90, 10], [10, 10]]), REACH)
+    assert found.tolist() == [2, 0]
+
+
+def test_centred_particles_are_found_by_their_distance_and_only_within_reach():
+    # Extracted again and centred: the coordinate is 8 px from the pick; the neighbour is 14 px away, the last too far.
+    found = join_particles(picks((10, 10), (32, 10)), places([[18, 10], [32, 40]]), REACH)
+    assert found.tolist() == [0, -1]
+
+
+def test_join_is_one_to_one_and_prefers_the_closest():
+    found = join_particles(picks((10, 10)), places([[14, 10], [11, 10], [10, 20]]), REACH)
+    assert found.tolist() == [-1, 0, -1]
+
+
+def test_join_keeps_micrographs_apart():
+    table = PickTable(np.array([0, 1]), np.array([[10.0, 10], [10, 10]]), np.array([0.5, 0.5]))
+    found = join_particles(
+        table, replace(places([[10, 10], [10, 10], [10, 10]]), micrograph=np.array([1, 0, -1])), REACH
+    )
+    assert found.tolist() == [1, 0, -1]
+
+
+def test_labels_of_classes():
+    classes = ClassTable(np.array([0.6, 0.36, 0.004, 0.03]), np.array([10.0, 40.0, 11.0, 15.5]))
+    verdict = judge_classes(classes, GoodClassRule(relative=1.5, share=0.01))
+    assert verdict.unsure.tolist() == [False, False, False, True]  # 15.5 Å is close to the limit of 15
+    label = labels_of_classes(verdict, np.array([1, 2, 3, 4, 0]))
+    assert label.tolist() == [Label.TRUE, Label.FALSE, Label.RARE, Label.OPEN, Label.OPEN]
+
+
+def test_a_small_but_well_resolved_class_is_never_negative():
+    """Also where a person, or the ranker, did not choose it."""
+    classes = ClassTable(np.array([0.8, 0.19, 0.005]), np.array([10.0, 10.5, 9.0]), score=np.array([0.9, 0.2, 0.1]))
+    for selection in (None, np.array([True, False, False])):
+        verdict = judge_classes(classes, GoodClassRule(share=0.01), selection)
+        assert labels_of_classes(verdict, np.array([1, 2, 3])).tolist() == [Label.TRUE, Label.FALSE, Label.RARE]
+
+
+def test_contradictions_are_open():
+    # 0 and 1 centre on the same place; 2 is false but lies beside it; 3 is false elsewhere; 4 moved too far.
+    where = places(
+        [[10, 10], [20, 10], [18, 14], [80, 80], [120, 20]], [[14, 10], [15, 10], [18, 14], [80, 80], [150, 20]]
+    )
+    label = np.array([Label.TRUE, Label.TRUE, Label.FALSE, Label.FALSE, Label.TRUE])
+    sure = np.array([0.4, 0.9, 0.9, 0.9, 0.9])
+    found = settled(label, where, sure, np.full(5, 40.0), LabelRule())
+    assert found.tolist() == [Label.OPEN, Label.TRUE, Label.OPEN, Label.FALSE, Label.OPEN]
+    unsure = settled(label, where, sure, np.full(5, 40.0), LabelRule(pmax=0.95))
+    assert Label.TRUE not in unsure.tolist()
+
+
+def test_best_f2():
+    score = np.array([0.9, 0.8, 0.7, 0.6, 0.5, 0.4])
+    true = np.array([True, True, False, True, False, False])
+    curve = precision_recall(score, true, 3)
+    best = at_threshold(curve, None)
+    assert best.score == pytest.approx(0.6) and best.recall == 1 and best.precision == pytest.approx(0.75)
+    assert best.f2 == pytest.approx(5 * 0.75 / (4 * 0.75 + 1))
+    assert at_threshold(curve, 0.75).recall == pytest.approx(2 / 3)
+    assert at_threshold(curve, 0.0).precision == pytest.approx(0.5)
+
+
+def test_a_threshold_that_loses_a_class_is_lowered():
+    rng = np.random.default_rng(1)
+    score = np.concatenate([rng.uniform(0.5, 1.0, 400), rng.uniform(0.2, 0.4, 30)])
+    group = np.repeat([1, 2], [400, 30])
+    assert lost_groups(group, score, 0.45, 3).tolist() == [2]
+    assert lost_groups(group, score, 0.1, 3).tolist() == []
+    safe = safe_threshold(score, group, 0.45, 3)
+    assert 0.2 < safe < 0.4 and not len(lost_groups(group, score, safe, 3))
+    # Of a class of three the loss of two may be chance.
+    assert not len(lost_groups(np.repeat([0, 1], [100, 3]), np.r_[np.linspace(0, 1, 100), 0.1, 0.2, 0.6], 0.5, 2))
+
+
+def test_views():
+    rng = np.random.default_rng(0)
+    angles = np.stack(
+        [rng.uniform(-180, 180, 3000), np.degrees(np.arccos(rng.uniform(-1, 1, 3000))), np.zeros(3000)], 1
+    )
+    everywhere = count_views(angles, point_group("C1"))
+    one_sided = count_views(angles[angles[:, 1] < 40], point_group("C1"))
+    assert everywhere.e_od > 0.9 > one_sided.e_od and everywhere.views > one_sided.views
+    cells, count = view_groups(angles, point_group("C1"))
+    assert count == 48 and cells.max() < count
+    back = np.stack([angles[:, 0] + 180, 180 - angles[:, 1], angles[:, 2]], 1)  # the opposite views
+    assert np.mean(view_groups(back, point_group("C1"))[0] == cells) > 0.99
+
+
+ROUND = FeedbackRound(1, "External/job002", "Class2D/job004", 1000, 1000, 600, 20, 8, 12.0)
+
+
+@pytest.mark.parametrize(
+    ("changes", "pays", "word"),
+    [
+        ({"good_particles": 700}, True, "good particles 600 -> 700"),
+        ({"particles": 800}, True, "share"),
+        ({"resolution": 11.0}, True, "resolution"),
+        ({"good_particles": 605}, False, "changed little"),
+        ({"good_particles": 500, "particles": 600}, False, "lost good particles"),
+    ],
+)
+def test_another_round(changes: dict, pays: bool, word: str):
+    found, why = another_pays([ROUND, replace(ROUND, **changes)])
+    assert found is pays and word in why
+    assert another_pays([ROUND])[0]

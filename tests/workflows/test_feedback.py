@@ -1,0 +1,307 @@
+"""The feedback command on constructed results of RELION 3.0 to 5."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from jobs import DIAMETER, JOB, STAR, Simulated, markers, pick
+
+from relion_ext_picker.cli import main
+from relion_ext_picker.io.coordinates import read_coordinate_set
+from relion_ext_picker.relion.columns import StarColumns
+from relion_ext_picker.relion.star import read_micrographs
+from relion_ext_picker.relion.tables import table_text
+from relion_ext_picker.workflows.feedback_outputs import read_feedback_rounds
+
+FEEDBACK = "External/job010/"
+NODE = f"{JOB}autopick.star"
+DATA = "Class2D/job009/run_it020_data.star"
+
+
+@dataclass(frozen=True)
+class Result:
+    """A constructed Class2D job: its picks, and the class of each."""
+
+    names: np.ndarray
+    xy: np.ndarray
+    score: np.ndarray
+    kind: np.ndarray  # class, from 1
+
+
+@pytest.fixture
+def result(project: Simulated) -> Result:
+    """Picks of the project and a Class2D job of them: 1 good, 2 bad, 3 small but well resolved."""
+    assert pick("--threshold", "0") == 0
+    found = read_coordinate_set(Path(NODE), read_micrographs(Path(STAR)))
+    names = np.concatenate([[name] * len(picks) for name, picks in found.items()])
+    xy = np.concatenate([picks.xy for picks in found.values()]).astype(float)
+    score = np.concatenate([picks.score for picks in found.values()]).astype(float)
+    truth = read_coordinate_set(Path("Truth/truth.star"), read_micrographs(Path(STAR)))
+    gap = np.array([np.hypot(*(truth[n].xy - p).T).min() for n, p in zip(names, xy, strict=True)])
+    kind = np.where(gap < 10, 1, 2)
+    kind[np.flatnonzero(kind == 1)[:4]] = 3
+    made = Result(names, xy, score, kind)
+    write_class2d(made)
+    return made
+
+
+def write_class2d(made: Result, version: str = "30001", shift: float = 0.0, prefix: str = "MotionCorr/job002/") -> None:
+    """Write data and model of an iteration; `shift` px to the right were found by alignment and are not undone."""
+    folder = Path(DATA).parent
+    folder.mkdir(parents=True, exist_ok=True)
+    count = len(made.kind)
+    rows: dict = {
+        "rlnCoordinateX": made.xy[:, 0], "rlnCoordinateY": made.xy[:, 1],
+        "rlnMicrographName": [prefix + n for n in made.names],
+        "rlnImageName": [f"{i + 1:06d}@Extract/job008/x.mrcs" for i in range(count)], "rlnClassNumber": made.kind,
+        "rlnMaxValueProbDistribution": np.full(count, 0.8), "rlnAnglePsi": np.zeros(count),
+        "rlnAngleRot": np.zeros(count), "rlnAngleTilt": np.zeros(count), "rlnAutopickFigureOfMerit": made.score,
+    }  # fmt: skip
+    if version == "3.0":
+        rows |= {"rlnOriginX": np.full(count, -shift / 2), "rlnOriginY": np.zeros(count),
+                 "rlnDetectorPixelSize": np.full(count, 8.0), "rlnMagnification": np.full(count, 10000.0)}  # fmt: skip
+        text = table_text("", rows)
+    else:
+        rows |= {"rlnOriginXAngst": np.full(count, -4.0 * shift), "rlnOriginYAngst": np.zeros(count),
+                 "rlnOpticsGroup": np.ones(count, int)}  # fmt: skip
+        optics = {
+            "rlnOpticsGroup": [1],
+            "rlnMicrographOriginalPixelSize": [1.0],
+            "rlnImagePixelSize": [8.0],
+            "rlnImageSize": [32],
+        }
+        text = "".join(
+            f"\n# version {version}\n\n{table_text(n, t)}" for n, t in (("optics", optics), ("particles", rows))
+        )
+    Path(DATA).write_text(text)
+    share = np.bincount(made.kind, minlength=4)[1:4] / count
+    model = {
+        "rlnReferenceImage": [f"{k}@c.mrcs" for k in (1, 2, 3)],
+        "rlnClassDistribution": np.minimum(share, [1, 1, 0.009]),
+        "rlnEstimatedResolution": [20.0, 50.0, 21.0], "rlnOverallFourierCompleteness": [1.0, 1.0, 1.0],
+    }  # fmt: skip
+    Path(DATA.replace("data", "model")).write_text(table_text("model_classes", model))
+
+
+def feedback(*more: str, parts: str = DATA, coords: str = NODE, job: str = FEEDBACK) -> int:
+    return main(["feedback", "--o", job, "--in_parts", parts, "--in_coords", coords, "--gpu", "cpu", *more])
+
+
+def places(node: str) -> dict[str, np.ndarray]:
+    found = read_coordinate_set(Path(node), read_micrographs(Path(STAR)))
+    return {name: item.xy for name, item in found.items()}
+
+
+def counts(made: Result) -> dict[str, int]:
+    star = StarColumns(Path(FEEDBACK) / "feedback.star")
+    names = ("True", "False", "Rare", "Open")
+    return {name: int(star.number("feedback", f"picker{name}") or 0) for name in names}
+
+
+@pytest.mark.parametrize("version", ["3.0", "30001", "50001"])
+def test_labels_of_a_class2d(project: Simulated, result: Result, version: str) -> None:
+    write_class2d(result, version, shift=3)
+    assert feedback() == 0 and markers(FEEDBACK)[:1] == ["EXIT_SUCCESS"]
+    told = counts(result)
+    assert told["Rare"] == 4 and told["True"] > 80 and told["False"] > 5
+    assert sum(told.values()) == len(result.kind)
+    true, false = places(f"{FEEDBACK}true.star"), places(f"{FEEDBACK}false.star")
+    assert sum(map(len, true.values())) == told["True"] and sum(map(len, false.values())) == told["False"]
+    # True ones lie where alignment centred them, 3 px to the right of the pick; false ones where they were picked.
+    for name, xy in true.items():
+        mine = result.xy[(result.names == name) & (result.kind == 1)]
+        gap = np.abs(xy[:, None] - mine[None] - [3, 0]).sum(-1).min(1)
+        assert np.median(gap) == 0
+    for name, xy in false.items():
+        mine = result.xy[(result.names == name) & (result.kind == 2)]
+        assert np.abs(xy[:, None] - mine[None]).sum(-1).min(1).max() == 0
+    assert Path(FEEDBACK, "another_round").is_file()
+
+
+def test_rare_views_are_no_negatives(project: Simulated, result: Result) -> None:
+    assert feedback() == 0
+    rare = {(n, *p) for n, p, k in zip(result.names, result.xy.tolist(), result.kind, strict=True) if k == 3}
+    false = {(name, *xy) for name, places_of in places(f"{FEEDBACK}false.star").items() for xy in places_of.tolist()}
+    assert len(rare) == 4 and not rare & false
+
+
+def test_nodes_for_31_and_next_jobs(project: Simulated, result: Result) -> None:
+    assert feedback("--relion_version", "3.1") == 0
+    nodes = StarColumns(Path(FEEDBACK) / "RELION_OUTPUT_NODES.star")
+    texts = nodes.texts("output_nodes", "rlnPipeLineNodeName")
+    assert set(texts.values) >= {f"{FEEDBACK}coords_suffix_true.star", f"{FEEDBACK}coords_suffix_false.star"}
+    assert Path(FEEDBACK, "coords_suffix_true.star").read_text() == f"{STAR}\n"
+    told = {}
+    for which in ("next_pick", "next_train"):
+        star = StarColumns(Path(FEEDBACK) / which / "job.star")
+        names, values = (star.texts("joboptions_values", f"rlnJobOption{x}") for x in ("Variable", "Value"))
+        options = {names.values[n]: values.values[v] for n, v in zip(names.index, values.index, strict=True)}
+        told[which] = {
+            options[f"param{i}_label"]: options[f"param{i}_value"] for i in range(1, 11) if f"param{i}_label" in options
+        }
+        assert options["in_mic"] == STAR
+    threshold = StarColumns(Path(FEEDBACK) / "feedback.star").number("feedback", "pickerThreshold")
+    assert float(told["next_pick"]["threshold"]) == pytest.approx(threshold, abs=1e-4) and threshold > 0.02
+    assert told["next_train"]["add_true"] == f"{FEEDBACK}coords_suffix_true.star"
+    assert told["next_train"]["stage"] == "classifier" and float(told["next_train"]["diameter"]) == DIAMETER
+
+
+def test_the_second_network_learns_and_the_rounds_are_found_again(project: Simulated, result: Result) -> None:
+    assert feedback() == 0
+    words = ["train", "--mode", "drpnet", "--stage", "classifier", "--o", "External/job011/", "--in_mics", STAR]
+    words += ["--diameter", f"{DIAMETER:g}", "--gpu", "cpu", "--classifier-steps", "8"]
+    learn = ["--add_true", f"{FEEDBACK}true.star", "--add_false", f"{FEEDBACK}false.star"]
+    assert main([*words, *learn]) == 0
+    told = json.loads(Path("External/job011/training.json").read_text())
+    assert told["verified"] == {"true": f"{FEEDBACK}true.star", "false": f"{FEEDBACK}false.star"}
+    assert told["marks"]["true"] > 80 and len(told["validation_micrographs"]) == 1
+    assert 0.5 < told["validation"]["after"]["average_precision"] <= 1
+    assert Path("External/job011/training_set.star").is_file()
+    second = "External/job012/"
+    assert pick("--model", "External/job011/model.safetensors", "--threshold", "0", job=second) == 0
+    assert feedback(coords=f"{second}autopick.star", job="External/job013/") == 0
+    rounds = read_feedback_rounds(Path("External/job013/rounds.star"))
+    assert [row.round for row in rounds] == [1, 2] and rounds[0].picks == len(result.kind)
+    assert rounds[1].picks_of == second.rstrip("/") and rounds[1].e_od is None and rounds[1].resolution == 20.0
+    assert main([*words, "--preset", "paper", *learn]) == 1
+    assert main([*[w if w != "classifier" else "both" for w in words], *learn]) == 1
+
+
+def test_deepem_takes_the_sets(project: Simulated, result: Result) -> None:
+    assert feedback() == 0
+    words = [
+        "train",
+        "--mode",
+        "deepem",
+        "--o",
+        "External/job011/",
+        "--in_mics",
+        STAR,
+        "--in_coords",
+        "Truth/truth.star",
+    ]
+    words += [
+        "--add_true",
+        f"{FEEDBACK}true.star",
+        "--add_false",
+        f"{FEEDBACK}false.star",
+        "--steps",
+        "3",
+        "--batch",
+        "4",
+    ]
+    assert main([*words, "--gpu", "cpu", "--diameter", f"{DIAMETER:g}"]) == 0
+    source = StarColumns(Path("External/job011/training_set.star")).texts("training_set", "pickerSource")
+    assert (np.array(source.values)[source.index] == "verified").sum() > 5
+
+
+def _select(chosen: list[int]) -> str:
+    folder = Path("Select/job010")
+    folder.mkdir(parents=True)
+    (folder / "backup_selection.star").write_text(table_text("", {"rlnSelected": chosen}))
+    options = {"rlnJobOptionVariable": ["fn_model"], "rlnJobOptionValue": [DATA.replace("data", "model")]}
+    (folder / "job.star").write_text(table_text("joboptions_values", options))
+    return "Select/job010/"
+
+
+def test_a_persons_selection_decides(project: Simulated, result: Result) -> None:
+    assert feedback(parts=_select([0, 1, 0])) == 0
+    bad = int((result.kind == 2).sum())
+    assert 0 < counts(result)["True"] <= bad and counts(result)["Rare"] == 4
+
+
+def test_refinement_counts_views_and_labels_no_negatives(
+    project: Simulated, result: Result, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rng = np.random.default_rng(0)
+    good = result.kind == 1
+    count = int(good.sum())
+    rows = {
+        "rlnCoordinateX": result.xy[good, 0], "rlnCoordinateY": result.xy[good, 1],
+        "rlnMicrographName": result.names[good], "rlnImageName": ["1@x.mrcs"] * count,
+        "rlnAngleRot": rng.uniform(-180, 180, count),
+        "rlnAngleTilt": np.degrees(np.arccos(rng.uniform(-1, 1, count))), "rlnAnglePsi": np.zeros(count),
+        "rlnRandomSubset": rng.integers(1, 3, count),
+    }  # fmt: skip
+    Path("Refine3D/job012").mkdir(parents=True)
+    Path("Refine3D/job012/run_data.star").write_text(table_text("particles", rows))
+    assert feedback(parts="Refine3D/job012/") == 0
+    (row,) = read_feedback_rounds(Path(FEEDBACK) / "rounds.star")
+    assert row.e_od is not None and 0 < row.e_od < 1 and row.views is not None and 10 < row.views <= count
+    assert counts(result)["False"] == 0 and "views of good particles" in capsys.readouterr().out
+
+
+def test_a_lost_class_is_refused_unless_forced(
+    project: Simulated, result: Result, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A large good class of low scores, as of a view that the picker does not know well."""
+    view = np.flatnonzero(result.kind == 1)[::8]
+    score, kind = np.where(result.kind == 2, 0.3, 0.9), np.where(result.kind == 2, 2, 1)
+    score[view], kind[view] = 0.2, 3
+    write_class2d(Result(result.names, result.xy, score, kind))
+    for name in {str(n) for n in result.names}:
+        file = Path(JOB) / f"{name.removesuffix('.mrc')}_autopick.star"
+        here = result.names == name
+        columns = {"rlnCoordinateX": result.xy[here, 0], "rlnCoordinateY": result.xy[here, 1],
+                   "rlnAutopickFigureOfMerit": score[here]}  # fmt: skip
+        file.write_text(table_text("", columns))
+    chosen = _select([1, 0, 1])
+
+    def threshold() -> float | None:
+        return StarColumns(Path(FEEDBACK) / "feedback.star").number("feedback", "pickerThreshold")
+
+    assert feedback(parts=chosen) == 0
+    said = capsys.readouterr().err
+    assert "class 3" in said and "refused" in said and threshold() == pytest.approx(0.2, abs=1e-3)
+    assert feedback("--force", parts=chosen) == 0
+    assert "--force" in capsys.readouterr().err and threshold() == pytest.approx(0.9, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ("other picks", "lie at a pick of"),
+        ("other micrographs", "other micrographs"),
+        ("no model", "classes are missing"),
+        ("no classes", "no classes yet"),
+        ("another model", "they do not belong together"),
+        ("cut off", "cut off"),
+        ("nothing good", "no particle is good"),
+        ("no particles", "use --in_parts"),
+        ("no picks", "use --in_coords"),
+    ],
+)
+def test_refused(
+    project: Simulated, result: Result, capsys: pytest.CaptureFixture[str], how: str, message: str
+) -> None:
+    data, model = Path(DATA), Path(DATA.replace("data", "model"))
+    parts, coords, more = DATA, NODE, []
+    if how == "other picks":
+        write_class2d(Result(result.names, result.xy + [70, 70], result.score, result.kind))
+    elif how == "other micrographs":
+        write_class2d(Result(np.array(["else/" + n.replace("mic", "foil") for n in result.names]), *_rest(result)))
+    elif how == "no model":
+        model.unlink()
+    elif how == "no classes":
+        write_class2d(Result(result.names, result.xy, result.score, np.zeros_like(result.kind)))
+    elif how == "another model":
+        write_class2d(Result(result.names, result.xy, result.score, result.kind + 5))
+    elif how == "cut off":
+        data.write_bytes(data.read_bytes()[:-300])
+    elif how == "nothing good":
+        more = ["--class-resolution", "5"]
+    elif how == "no particles":
+        parts = ""
+    else:
+        coords = ""
+    assert feedback(*more, parts=parts, coords=coords) == 1
+    assert message in capsys.readouterr().err
+    assert markers(FEEDBACK) == ["EXIT_FAILURE"]
+
+
+def _rest(result: Result) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    return result.xy, result.score, result.kind
