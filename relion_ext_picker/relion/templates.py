@@ -134,8 +134,8 @@ def generated() -> dict[str, str]:
         "class2d": "Class2D/job006/", "nr_threads": "1", "diameter": "120",
     }  # fmt: skip
     feedback = {
-        **common, "fn_exe": f"{EXECUTABLE} feedback", "in_mic": _MICROGRAPHS, "in_part": "Class2D/job006/run_it025_data.star",
-        "in_coords": "External/job004/autopick.star",
+        **common, "fn_exe": f"{EXECUTABLE} feedback", "in_mic": _MICROGRAPHS,
+        "in_part": "Class2D/job006/run_it025_data.star", "in_coords": "External/job004/autopick.star",
     }  # fmt: skip
     return {
         "templates/relion/pick_drpnet/job.star": job_star(PickOptions, _PICK_PARAMETERS, pick),
