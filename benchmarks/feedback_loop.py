@@ -109,7 +109,7 @@ def run_loop(folder: Path, program: str, mode: str) -> None:
     settings = {**os.environ, **SETTINGS, "MODE": mode, "PICKER": program}
     if mode == "deepem":
         hand_picks(folder)
-        settings["HANDPICKS"] = "hand_picks.csv"
+        settings |= {"HANDPICKS": "hand_picks.csv", "TRAIN": "folds 1"}
     with (folder / "loop.log").open("w") as log:
         script = ROOT / "templates/relion/feedback_loop.sh"
         subprocess.run(["sh", script], cwd=folder, env=settings, check=True, stdout=log, stderr=log)

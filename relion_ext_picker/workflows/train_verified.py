@@ -32,7 +32,17 @@ from relion_ext_picker.workflows.models import choose_device
 from relion_ext_picker.workflows.sources import find_micrographs
 from relion_ext_picker.workflows.train import MODEL, start_picker
 from relion_ext_picker.workflows.training_set import NAME as TRAINING_SET
-from relion_ext_picker.workflows.training_set import Marks, Reading, Set, join, read_set, verified, write_set
+from relion_ext_picker.workflows.training_set import (
+    Marks,
+    Reading,
+    Set,
+    hold_out,
+    join,
+    parts_of,
+    read_set,
+    verified,
+    write_set,
+)
 
 ENOUGH = 20  # verified particles, and as many others, to train on
 FLOOR = 0.1  # candidates that the model to go on from scores lower were not worth a pick to anybody
@@ -142,11 +152,12 @@ def _held_out(found: Set, options: TrainOptions) -> Set:
     names = sorted(name for name, marks in found.items() if len(marks))
     if len(names) < 2:
         raise InputError(f"{options.add_true}: verified picks on {len(names)} micrograph; training needs them on 2")
-    if not any(found[name].held_out for name in names):
+    found = {name: found[name] for name in names}
+    if not parts_of(found):
         order = np.random.default_rng(options.seed).permutation(len(names))
         held = {names[i] for i in order[: min(max(1, round(options.validation * len(names))), len(names) - 1)]}
-        found = {name: replace(found[name], held_out=name in held) for name in names}
-    return found
+        found = {name: replace(marks, part=int(name in held)) for name, marks in found.items()}
+    return hold_out(found, 1)
 
 
 def _marked(start: DefaultPicker, marks: Marks, options: TrainOptions) -> Marked:

@@ -16,6 +16,7 @@
 #   CLASSES     2D classes (20); ITERATIONS (20)
 #   CLASS2D     more options of the Class2D job, one "name value" a line
 #   FEEDBACK    more parameters of feedback, "name value" a line, at most five (class_relative 1.4)
+#   TRAIN       more parameters of training, likewise, at most four
 #   PICKER      the program                           (relion_ext_picker)
 #   THREADS     (1)
 set -eu
@@ -67,7 +68,7 @@ coordinates() { # coordinates JOB NAME: the node that this RELION knows
 }
 
 train() { # train "label value" lines on stdin
-    { printf 'mode %s\ndiameter %s\n' "$MODE" "$DIAMETER"; cat; } >feedback_loop_parameters.txt
+    { printf 'mode %s\ndiameter %s\n%s\n' "$MODE" "$DIAMETER" "${TRAIN:-}"; cat; } >feedback_loop_parameters.txt
     external "$PICKER train" "${1:-in_mic $MICS}" <feedback_loop_parameters.txt
     rm -f feedback_loop_parameters.txt
     MODEL=${JOB}model.safetensors THRESHOLD=-1
