@@ -10,6 +10,7 @@ ACTIVATION = "RELION_EXT_PICKER_ENV_ACTIVATION"
 SCORE = "_pickerScore"  # of a coordinate: 0 to 1
 SHAPE = "_pickerClass"  # of a coordinate: number of the class of shapes, 0 in modes that have none
 
+BOX = 1.5  # side of a box in diameters, as in the program's own .box files
 BATCH = 16  # micrographs that one run of the program picks
 
 # Columns and tables of the files that the program reads and writes, see docs/reference/star_contract.md. The program

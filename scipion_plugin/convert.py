@@ -19,7 +19,7 @@ from pwem.emlib.image import ImageHandler
 from pwem.objects import Coordinate
 from pyworkflow.object import Float, Integer
 
-from scipion_plugin.constants import LABELS, SCORE, SHAPE
+from scipion_plugin.constants import BOX, LABELS, SCORE, SHAPE
 
 MICROGRAPHS = "micrographs"  # folder with the links
 _TIFF = (".tif", ".tiff")
@@ -210,6 +210,11 @@ def places_of(coordinates):
         place = (*coordinate.getPosition(), None if score is None else score.get())
         places.setdefault(names[coordinate.getMicId()], []).append(place)
     return places
+
+
+def diameter_by_box(coordinates):
+    """Diameter of the particles in Å by the box size, which is usually 1.5 times as wide; 0 where there is none."""
+    return (coordinates.getBoxSize() or 0) * coordinates.getMicrographs().getSamplingRate() / BOX
 
 
 def height_if_turned(path):

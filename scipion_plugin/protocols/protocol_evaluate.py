@@ -13,7 +13,7 @@ from pyworkflow.protocol import params
 
 from relion_ext_picker.options import EvaluateOptions
 from scipion_plugin import downstream
-from scipion_plugin.convert import link_micrographs, places_of, write_coordinates, write_micrographs
+from scipion_plugin.convert import diameter_by_box, link_micrographs, places_of, write_coordinates, write_micrographs
 from scipion_plugin.forms import add_options
 from scipion_plugin.objects import RelionExtPickerEvaluation
 from scipion_plugin.protocols.program import RunsProgram
@@ -151,7 +151,13 @@ class RelionExtPickerProtEvaluate(RunsProgram, EMProtocol):
 
     def evaluateStep(self):
         """Run the evaluation."""
-        self._runProgram(JOB, Path(self._getExtraPath("words.txt")).read_text().splitlines())
+        words = Path(self._getExtraPath("words.txt")).read_text().splitlines()
+        self._runProgram(JOB, words, {**self._values(), "diameter": self._diameter()})
+
+    def _diameter(self):
+        """Å: as entered, or by the box of the picks."""
+        picks = self.inputCoordinates.get()
+        return self.diameter.get() or (0.0 if picks is None else diameter_by_box(picks))
 
     def createOutputStep(self):
         """The numbers."""
@@ -174,7 +180,7 @@ class RelionExtPickerProtEvaluate(RunsProgram, EMProtocol):
             problems.append("Give something to judge: picks with known particles or other picks, classes, ...")
         if "truthCoordinates" in given and "inputCoordinates" not in given:
             problems.append("Known particles alone tell nothing: give picks as well.")
-        if "truthCoordinates" in given and not (self.radius.get() > 0 or self.diameter.get() > 0):
+        if "truthCoordinates" in given and not (self.radius.get() > 0 or self._diameter() > 0):
             problems.append("Enter the diameter, or how far a pick may lie from a known particle (radius).")
         if "chosenClasses" in given and "inputClasses" not in given:
             problems.append("Give all classes besides those that you chose.")

@@ -14,7 +14,7 @@ from pyworkflow.object import Integer
 from pyworkflow.protocol import STEPS_PARALLEL, params
 
 from relion_ext_picker.options import PickOptions
-from scipion_plugin.constants import BATCH
+from scipion_plugin.constants import BATCH, BOX
 from scipion_plugin.convert import link_micrographs, read_coordinates, read_node, replace_link, write_micrographs
 from scipion_plugin.forms import add_options
 from scipion_plugin.objects import RelionExtPickerModel
@@ -24,7 +24,6 @@ INPUT = "input.star"
 NODE = "autopick.star"
 MODEL = "model.safetensors"  # what the first batch has trained
 FIRST = "first_batch_done"
-BOX = 1.5  # diameters, as in the program's own .box files
 
 
 class RelionExtPickerPickOutputs(enum.Enum):

@@ -9,8 +9,8 @@ from pwem.protocols import ProtParticlePicking
 from pyworkflow import BETA
 from pyworkflow.protocol import params
 
-from relion_ext_picker.options import MODES, PRESETS_OF, TRAINED, TrainOptions
-from scipion_plugin.convert import link_micrographs, places_of, write_coordinates, write_micrographs
+from relion_ext_picker.options import PRESETS_OF, TRAINED, TrainOptions
+from scipion_plugin.convert import diameter_by_box, link_micrographs, places_of, write_coordinates, write_micrographs
 from scipion_plugin.forms import add_options
 from scipion_plugin.objects import RelionExtPickerModel
 from scipion_plugin.protocols.program import RunsProgram
@@ -44,9 +44,18 @@ class RelionExtPickerProtTrain(RunsProgram, ProtParticlePicking):
     def _defineParams(self, form):
         ProtParticlePicking._defineParams(self, form)
         form.addParam(
-            "inputCoordinates", params.PointerParam, pointerClass="SetOfCoordinates", important=True,
-            label="Input coordinates", help="Particles to learn from.",
+            "inputCoordinates", params.PointerParam, pointerClass="SetOfCoordinates", allowsNull=True,
+            important=True, label="Input coordinates",
+            help="Particles to learn from. May be empty if there are verified picks.",
         )  # fmt: skip
+        for name, kind in (("True", "particles"), ("False", "picks that are no particles")):
+            form.addParam(
+                f"add{name}", params.PointerParam, pointerClass="SetOfCoordinates", allowsNull=True,
+                label=f"Verified {kind}",
+                help=f"Verified {kind} on the same micrographs, as *feedback* finds them or a person has sorted them. "
+                "DeepEM adds them to what it has learned from; DRPnet takes them instead of "
+                "coordinates, for its second network (stage classifier).",
+            )  # fmt: skip
         form.addParam(
             "inputModel", params.PointerParam, pointerClass="RelionExtPickerModel", allowsNull=True,
             label="Start from model", help="Empty: the model that comes with the program.",
@@ -54,12 +63,6 @@ class RelionExtPickerProtTrain(RunsProgram, ProtParticlePicking):
         self._addGpu(form)
         presets = {mode: [name for name in names if name in TRAINED] for mode, names in PRESETS_OF.items()}
         add_options(form, TrainOptions, "Training", ("mode", "preset", "diameter", "contrast"), self._supplied, presets)
-        for name, kind in (("True", "particles"), ("False", "picks that are no particles")):
-            form.addParam(
-                f"add{name}", params.PointerParam, pointerClass="SetOfCoordinates", allowsNull=True,
-                condition=f"mode=={MODES.index('deepem')}", label=f"Verified {kind}",
-                help=f"DeepEM: verified {kind} on the same micrographs, to add to what is learned from.",
-            )  # fmt: skip
         form.addParallelSection(threads=2, mpi=0)
 
     def _insertAllSteps(self):
@@ -69,9 +72,10 @@ class RelionExtPickerProtTrain(RunsProgram, ProtParticlePicking):
 
     def _sets(self):
         """Sets of coordinates by the option that takes them."""
-        sets = {"--in_coords": self.inputCoordinates.get()}
-        if self._values()["mode"] == "deepem":
-            sets.update({"--add-true": self.addTrue.get(), "--add-false": self.addFalse.get()})
+        sets = {
+            "--in_coords": self.inputCoordinates.get(), "--add-true": self.addTrue.get(),
+            "--add-false": self.addFalse.get(),
+        }  # fmt: skip
         return {option: found for option, found in sets.items() if found is not None}
 
     def convertStep(self):
@@ -103,19 +107,27 @@ class RelionExtPickerProtTrain(RunsProgram, ProtParticlePicking):
             more += [option, self._node(option)]
         if self.inputModel.get() is not None:
             more += ["--model", self._absolute(self.inputModel.get().getPath())]
-        self._runProgram(JOB, more)
+        self._runProgram(JOB, more, {**self._values(), "diameter": self._diameter()})
+
+    def _diameter(self):
+        """Å: as entered, or by the box of the coordinates."""
+        return self.diameter.get() or max(diameter_by_box(found) for found in self._sets().values())
 
     def createOutputStep(self):
         """The model."""
         model = RelionExtPickerModel.fromFile(self._getExtraPath(JOB, MODEL))
         self._defineOutputs(outputModel=model)
         self._defineSourceRelation(self.inputMicrographs, model)
-        self._defineSourceRelation(self.inputCoordinates, model)
+        for pointer in (self.inputCoordinates, self.addTrue, self.addFalse):
+            if pointer.get() is not None:
+                self._defineSourceRelation(pointer, model)
 
     def _validate(self):
         problems = self._problems()
-        if self.diameter.get() <= 0:
-            problems.append("The diameter of the particles, in Å, is needed.")
+        if not self._sets():
+            problems.append("Give coordinates to learn from, or verified picks.")
+        elif self._diameter() <= 0:
+            problems.append("The coordinates have no box size: enter the diameter of the particles, in Å.")
         model, mode = self.inputModel.get(), self._values()["mode"]
         if model is not None and model.getMode() != mode:
             problems.append(f"The model is one of {model.getMode()}, the mode is {mode}: choose the same.")
@@ -124,7 +136,7 @@ class RelionExtPickerProtTrain(RunsProgram, ProtParticlePicking):
     def _summary(self):
         if not hasattr(self, "outputModel"):
             return ["No model yet."]
-        return [f"Model: {self.outputModel}", "Trained on {}".format(self.getObjectTag("inputCoordinates"))]
+        return [f"Model: {self.outputModel}"]
 
     def _methods(self):
         return self._summary()

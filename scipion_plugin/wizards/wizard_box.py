@@ -7,8 +7,9 @@ import math
 from pyworkflow.gui.dialog import showError
 from pyworkflow.wizard import Wizard
 
+from scipion_plugin.constants import BOX
+from scipion_plugin.convert import diameter_by_box
 from scipion_plugin.protocols import RelionExtPickerProtPick, RelionExtPickerProtTrain
-from scipion_plugin.protocols.protocol_pick import BOX
 
 
 def good_box(diameter, pixel_size):
@@ -63,5 +64,4 @@ class RelionExtPickerDiameterWizard(Wizard):
         if coordinates is None or not coordinates.getBoxSize():
             showError("Diameter", "Choose input coordinates that have a box size first.", form.root)
             return
-        pixel_size = coordinates.getMicrographs().getSamplingRate()
-        form.setVar("diameter", round(coordinates.getBoxSize() * pixel_size / BOX, 1))
+        form.setVar("diameter", round(diameter_by_box(coordinates), 1))
