@@ -8,7 +8,7 @@ from relion_ext_picker.job_options import JobOptions
 from relion_ext_picker.option import opt
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class FeedbackOptions(JobOptions):
     """Turn what became of the picks downstream into labels, a threshold and the jobs of the next round."""
 
