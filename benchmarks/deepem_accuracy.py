@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from accuracy import DIAMETER, PIXEL_SIZE, RADII, SETS, Picks, cut, star_picks
 from measure import Cost, run
 from programs import ROOT, Field, linked, our_pick, our_program, shared_data, thread_limits
@@ -24,7 +25,9 @@ from tables import Value, markdown
 
 from relion_ext_picker.evaluation.curves import score_picks
 from relion_ext_picker.io.coordinates import read_coordinates
+from relion_ext_picker.io.mrc import read_micrograph
 from relion_ext_picker.io.weights import load_model
+from relion_ext_picker.pickers.deepem.presets import PRESETS, STEP
 
 FOR_TRAINING = 5
 HEADER = [
@@ -90,7 +93,23 @@ def main(argv: Sequence[str] | None = None) -> int:
             rows.append(row_of(study, data, which, count, options))
             print(markdown(HEADER, rows[-1:], DIGITS).splitlines()[-1], file=sys.stderr, flush=True)
     print(markdown(HEADER, rows, DIGITS))
+    print(f"The windows of preset paper come within {RADII[0]:g} px of {reached(data):.1%} of the scored particles.")
     return 0
+
+
+def reached(data: Path) -> float:
+    """Share of the scored particles that a window of preset paper can have found: no recall is higher."""
+    box = PRESETS["paper"].architecture.box  # of the micrographs as they are, whose particles are of its size
+    found = []
+    for file in sorted((data / "truth").glob("*.star"))[FOR_TRAINING:]:
+        xy = read_coordinates(file).xy
+        shape = read_micrograph(data / SETS[0] / f"{file.stem}.mrc").shape
+        off = [
+            np.abs(xy[:, axis, None] - (np.arange(0, side - box + 1, STEP) + (box - 1) / 2)).min(axis=1)
+            for axis, side in enumerate(shape[::-1])
+        ]
+        found.append(np.hypot(*off) <= RADII[0])
+    return float(np.concatenate(found).mean())
 
 
 def row_of(study: Study, data: Path, which: str, count: int, options: argparse.Namespace) -> list[Value]:

@@ -13,7 +13,8 @@ from scipy.special import expit
 from relion_ext_picker.evaluation.matching import match
 from relion_ext_picker.image.peaks import local_maxima, thin
 from relion_ext_picker.pickers.base import Request, pick_prepared
-from relion_ext_picker.pickers.deepem.default import INTERCEPT, NETWORK, SLOPE, DefaultDeepEM
+from relion_ext_picker.pickers.deepem.default import INTERCEPT, SLOPE, DefaultDeepEM
+from relion_ext_picker.pickers.deepem.network import NETWORK
 from relion_ext_picker.pickers.density import conditioned, share_of_usual
 from relion_ext_picker.training.deepem import Line, log_odds
 from relion_ext_picker.training.patches import Labelled

@@ -22,14 +22,13 @@ from relion_ext_picker.pickers.deepem.default import REFERENCE_DIAMETER, Default
 from relion_ext_picker.relion.job import JobDirectory
 from relion_ext_picker.simulation.fields import FieldSource
 from relion_ext_picker.training.calibration import quietened
-from relion_ext_picker.training.deepem_default import FIELD, train_general
+from relion_ext_picker.training.deepem_default import EMPTY, FIELD, train_general
 from relion_ext_picker.training.loop import Schedule
 from relion_ext_picker.training.windows import HIT_RADIUS
 from relion_ext_picker.types import Grid, ScoreMap
 from relion_ext_picker.workflows.deepem_learning import first_picker
 
 MODEL = "model.safetensors"
-EMPTY = 0.15  # share of the fields that hold no particle
 FIELDS, SIDE, SEED = 200, 256, 987_654  # what it is tested on
 EVEN = 0.5  # threshold: rather a particle than not
 NOISE_FIELDS, NOISE_SIDE = 240, 512  # of the order of a micrograph, since scores depend on what else there is in it

@@ -154,7 +154,7 @@ def _check(options: TrainOptions, fresh: WindowPicker) -> None:
 
 def box_of(card: ModelCard) -> int:
     """Side of the window that the network of a DeepEM model sees, px; 0 where its card does not say."""
-    config = card.networks.get("net", {}).get("config", {})
+    config = card.networks.get(NETWORK, {}).get("config", {})
     return int(config.get("box", config.get("window", 0)))
 
 

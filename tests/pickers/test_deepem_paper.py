@@ -179,9 +179,9 @@ def test_there_is_one_network() -> None:
     image, truth = micrograph()
     frame = one.prepare(image, 1.0, DIAMETER)
     assert one.verify(frame, truth, np.ones(len(truth), np.float32)) is None
-    with pytest.raises(InputError, match="one network"):
+    with pytest.raises(InputError, match="no second network"):
         one.examples(frame, truth, np.ones(len(truth), np.float32))
-    with pytest.raises(InputError, match="one network"):
+    with pytest.raises(InputError, match="no second network"):
         one.retrained([], 0, lambda _: None)
 
 

@@ -24,7 +24,7 @@ from relion_ext_picker.relion.star import write_micrographs
 from relion_ext_picker.relion.tables import read_tables
 from relion_ext_picker.training import deepem_default
 from relion_ext_picker.types import Micrograph
-from relion_ext_picker.workflows import deepem_general, deepem_learning, deepem_tuning
+from relion_ext_picker.workflows import deepem_general, deepem_learning, deepem_tuning, train_deepem
 from relion_ext_picker.workflows.deepem_tuning import fitting_kernels
 from relion_ext_picker.workflows.scanning import advise, std_window
 from relion_ext_picker.workflows.training_set import NAME, marks_of, read_set
@@ -41,6 +41,13 @@ def small_networks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(presets.PRESETS, "paper", TINY)
     monkeypatch.setattr(deepem_learning, "REPORTS", 1)
     monkeypatch.setattr(deepem_learning, "SAMPLE", 20)
+
+
+@pytest.fixture(autouse=True)
+def no_report(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
+    """Pages take longer than so small a training; one test looks at them."""
+    if request.function is not test_from_coordinates:
+        monkeypatch.setattr(train_deepem, "write_report", lambda *_: None)
 
 
 def train(*more: str, job: str = TRAINING, star: str = STAR) -> int:

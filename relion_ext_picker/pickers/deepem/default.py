@@ -18,6 +18,7 @@ from relion_ext_picker.image.peaks import local_maxima
 from relion_ext_picker.image.tiles import tiles
 from relion_ext_picker.pickers.base import Examples, Progress
 from relion_ext_picker.pickers.deepem.default_network import STRIDE, Shape, WindowNetwork
+from relion_ext_picker.pickers.deepem.network import NETWORK, ONE_NETWORK
 from relion_ext_picker.pickers.inference import Inference
 from relion_ext_picker.pickers.views import TURNS, averaged, cut_windows, scaled
 from relion_ext_picker.types import Array, ModelCard, ScoreMap
@@ -26,11 +27,6 @@ REFERENCE_DIAMETER = 32.0  # px; the window of 64 px shows the particle and what
 CORE = 1024  # side of a tile, px of the prepared image
 FLOOR = 0.002  # candidates below this are never particles and would only cost time
 SLOPE, INTERCEPT = "slope", "intercept"  # names of the card's constants that turn log odds into a probability
-NETWORK = "net"
-ONE_NETWORK = (
-    "the DeepEM mode has no second network to retrain while picking: train on the picks instead, with "
-    "relion_ext_picker train --mode deepem --from MODEL"
-)
 
 
 class DefaultDeepEM:

@@ -13,6 +13,10 @@ from relion_ext_picker.pickers.deepem.presets import Architecture
 
 NAME = "deepem"  # of the architecture, in the card of a model
 NETWORK = "net"  # of the one network of a model
+ONE_NETWORK = (
+    "the DeepEM mode has no second network to retrain while picking: train on the picks instead, with "
+    "relion_ext_picker train --mode deepem --from MODEL"
+)
 
 
 class DeepEM(nn.Module):

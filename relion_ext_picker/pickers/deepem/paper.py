@@ -15,14 +15,9 @@ from relion_ext_picker.image.fourier import rescale
 from relion_ext_picker.pickers.base import Examples, Progress
 from relion_ext_picker.pickers.deepem.exact import Scan, scan_windows
 from relion_ext_picker.pickers.deepem.maxima import two_pass_maxima
-from relion_ext_picker.pickers.deepem.network import NAME, NETWORK, DeepEM, load
+from relion_ext_picker.pickers.deepem.network import NAME, NETWORK, ONE_NETWORK, DeepEM, load
 from relion_ext_picker.pickers.deepem.presets import preset_of
 from relion_ext_picker.types import Array, Grid, ModelCard, ScoreMap
-
-ONE_NETWORK = (
-    "the DeepEM mode has one network, so there is no second one to train while picking: train on picks instead, with "
-    "relion_ext_picker train --mode deepem --from MODEL"
-)
 
 
 class PaperDeepEM:
