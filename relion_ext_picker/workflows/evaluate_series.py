@@ -43,7 +43,7 @@ def of_series(texts: list[str]) -> Section:
     by_shell = fit_b_factor(count, shell, nyquist)
     interval = "too few points for an interval"
     if math.isfinite(fit.low):
-        interval = f"95 % interval {fit.low:.0f} to " + (f"{fit.high:.0f}" if math.isfinite(fit.high) else "infinity")
+        interval = f"95 %: {fit.low:.0f} to " + (f"{fit.high:.0f}" if math.isfinite(fit.high) else "infinity")
     measures = [
         Measure("b_factor", "B-factor", fit.b_factor, "Å²", 1, interval),
         Measure("b_factor_low", "lower end of the interval", fit.low, "Å²", 1),

@@ -8,6 +8,8 @@ from typing import Any
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, StrMethodFormatter
 from numpy.typing import NDArray
@@ -129,7 +131,7 @@ def local_page(found: LocalResolution, reference: Array | None, pixel_size: floa
     if reference is not None:
         dark, bright = np.percentile(reference, (1, 99.7))
         axes.imshow(reference, cmap="gray", vmin=dark, vmax=max(bright, dark + 1e-6), origin="lower")
-    picture = axes.imshow(found.section, cmap=colours, vmin=low, vmax=high, origin="lower",
+    axes.imshow(found.section, cmap=colours, vmin=low, vmax=high, origin="lower",
                           alpha=1.0 if reference is None else 0.6, interpolation="nearest")  # fmt: skip
     axes.set(xticks=[], yticks=[], xlim=(middle[1] - reach, middle[1] + reach),
              ylim=(middle[0] - reach, middle[0] + reach))  # fmt: skip
@@ -138,7 +140,8 @@ def local_page(found: LocalResolution, reference: Array | None, pixel_size: floa
                    fontsize=10.5, weight="bold", color=INK, pad=8)  # fmt: skip
     edge = MARGIN + side * PAGE[1] / PAGE[0] * 1.5
     bar = figure.add_axes((edge + 0.012, 0.13, 0.014, side * 1.5))
-    finish_bar(figure.colorbar(picture, cax=bar, extend="both"), "Local resolution (Å)")
+    scale = ScalarMappable(Normalize(low, high), colours)  # not of the picture, which may be half transparent
+    finish_bar(figure.colorbar(scale, cax=bar, extend="both"), "Local resolution (Å)")
     right = edge + 0.13
     histogram = figure.add_axes((right, 0.36, 1 - MARGIN - right, 0.42))
     style(histogram, "How is it distributed?", "Local resolution (Å)", "Voxels")
@@ -148,9 +151,10 @@ def local_page(found: LocalResolution, reference: Array | None, pixel_size: floa
     histogram.axvline(found.quantiles[50], color=INK, lw=1.3, label=f"median {found.quantiles[50]:.2f} Å")
     histogram.set_xlim(edges[0], edges[-1])
     key(histogram)
-    text = "   ".join(f"{percent} %: {value:.2f} Å" for percent, value in found.quantiles.items())
-    write(figure, (right, 0.24), "Share of the voxels that is better resolved than", 1 - MARGIN - right, color=MUTED)
-    write(figure, (right, 0.21), text, 1 - MARGIN - right)
+    write(figure, (right, 0.255), "Share of the voxels, better than", 1 - MARGIN - right, color=MUTED)
+    for index, (percent, value) in enumerate(found.quantiles.items()):
+        write(figure, (right, 0.225 - 0.024 * index), f"{percent} %", 0.05)
+        write(figure, (right + 0.05, 0.225 - 0.024 * index), f"{value:.2f} Å", 0.1)
     return figure
 
 
