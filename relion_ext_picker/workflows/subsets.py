@@ -110,8 +110,7 @@ def _series(job: JobDirectory, options: EvaluateOptions, names: Sequence[str]) -
         job.write(name, partial(Path.write_text, data=text, encoding="utf-8"))
     return [
         f"run all in the project folder: sh {job.prefix}{SCRIPT}",
-        f"or in RELION 3.1: cp -r {job.prefix}Schedules . ; relion_scheduler --schedule {SCHEDULE} --reset; "
-        f"relion_scheduler --schedule {SCHEDULE} --run",
+        f"or in RELION 3.1: cp -r {job.prefix}Schedules . && relion_scheduler --schedule {Path(SCHEDULE).name} --run",
     ]
 
 

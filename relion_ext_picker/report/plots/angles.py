@@ -52,22 +52,22 @@ def angles_page(vectors: Vectors, found: tuple[Efficiency, Sampling, TiltAdvice]
     count = np.bincount(cells_of(vectors, order), minlength=cell_count(order)).astype(np.float64)
     wide = (1 - 2 * MARGIN - 0.06) / 2
     colours = matplotlib.colormaps["viridis"].with_extremes(under="#eef1f4")
-    left = figure.add_axes((MARGIN, 0.45, wide, 0.36))
+    left = figure.add_axes((MARGIN, 0.48, wide, 0.36))
     picture = _sphere(left, count, order, (0.5, max(1.5, float(np.percentile(count[count > 0], 99)))), colours)
     _name(left, f"Which views do {len(vectors):,} particles show?")
-    bar = figure.add_axes((MARGIN + 0.1 * wide, 0.425, 0.8 * wide, 0.014))
+    bar = figure.add_axes((MARGIN + 0.1 * wide, 0.455, 0.8 * wide, 0.014))
     finish_bar(figure.colorbar(picture, cax=bar, orientation="horizontal", extend="max"),
                f"Particles per view, of {cell_count(order):,}")  # fmt: skip
-    right = figure.add_axes((MARGIN + wide + 0.06, 0.45, wide, 0.36))
+    right = figure.add_axes((MARGIN + wide + 0.06, 0.48, wide, 0.36))
     relative = result.radius / np.median(result.radius)
     limits = (min(0.9, float(relative.min())), max(1.1, float(relative.max())))
     picture = _sphere(right, relative, RAYS, limits, matplotlib.colormaps["magma"])
     for direction in (result.worst, -result.worst):
         right.plot(*_project(direction), ls="", marker="o", ms=9, mfc="none", mec="#56d4ff", mew=1.8)
     _name(right, f"Where is detail smeared out? ({symmetry} applied; circles: worst)")
-    bar = figure.add_axes((MARGIN + wide + 0.06 + 0.1 * wide, 0.425, 0.8 * wide, 0.014))
+    bar = figure.add_axes((MARGIN + wide + 0.06 + 0.1 * wide, 0.455, 0.8 * wide, 0.014))
     finish_bar(figure.colorbar(picture, cax=bar, orientation="horizontal"), "Length of the PSF over its median")
-    write(figure, (MARGIN, 0.352), "Longitude: rot, 0 in the middle, 180 at the rim; latitude: 90 - tilt. Equal areas.",
+    write(figure, (MARGIN, 0.382), "Longitude: rot, 0 in the middle, 180 at the rim; latitude: 90 - tilt. Equal areas.",
           1 - 2 * MARGIN, color=MUTED, fontsize=8)  # fmt: skip
     _below(figure, result, even, advice)
     return figure
@@ -77,7 +77,7 @@ def _below(figure: Figure, result: Efficiency, even: Sampling, advice: TiltAdvic
     """Histogram of the sampling, radii of the point spread function, efficiency against tilt."""
     width = 0.245
     gap = (1 - 2 * MARGIN - 0.03 - 3 * width) / 2
-    boxes = [(MARGIN + 0.03 + index * (width + gap), 0.115, width, 0.165) for index in range(3)]
+    boxes = [(MARGIN + 0.03 + index * (width + gap), 0.115, width, 0.19) for index in range(3)]
     first = figure.add_axes(boxes[0])
     style(first, "How often is Fourier space sampled?", "Density of slices, mean 1", "Directions")
     first.hist(even.density, bins=40, range=(0, max(2.0, float(np.percentile(even.density, 99)))), color=BLUE,
