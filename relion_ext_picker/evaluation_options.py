@@ -56,8 +56,12 @@ class EvaluateOptions(JobOptions):
     class2d: str = opt("", "Class2D job, or a STAR file of one of its iterations.", group=DOWN, metavar="DIR")
     select: str = opt("", "Select job: chosen classes, or those of the class ranker.", group=DOWN, metavar="DIR")
     class_resolution: float = opt(
-        0.0, "A good 2D class is resolved better than this; 0 is 1.5 times the resolution of the best class of enough "
-        "particles.", unit="Å", low=1, high=500, group=DOWN,
+        0.0, "A good 2D class is resolved better than this; 0 takes --class-relative.", unit="Å", low=0.5, high=500,
+        group=DOWN,
+    )  # fmt: skip
+    class_relative: float = opt(
+        1.5, "A good 2D class is resolved better than this many times the resolution of the best class of enough "
+        "particles.", low=1, high=10, group=DOWN,
     )  # fmt: skip
     class_share: float = opt(0.01, "A good 2D class holds more than this share of the particles.", low=0, high=1,
                              group=DOWN)  # fmt: skip

@@ -87,7 +87,7 @@ def judge(result: JobResult, chosen: JobResult, options: EvaluateOptions) -> tup
     InputError
         There is no model, or the selection is of other classes.
     """
-    rule = GoodClassRule(options.class_resolution, share=options.class_share, score=options.class_score)
+    rule = GoodClassRule(options.class_resolution, options.class_relative, options.class_share, options.class_score)
     model = chosen.ranked or next(iter(result.models), None)
     if model is None:
         raise InputError(f"{result.folder}: no run_itNNN_model.star with classes in it; give a Class2D or Select job")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,13 +17,12 @@ from relion_ext_picker.feedback.join import PickTable, Places
 from relion_ext_picker.io.coordinates import pair_names, read_coordinate_set
 from relion_ext_picker.options import FeedbackOptions
 from relion_ext_picker.relion.downstream import read_classes, read_particles, read_selection
-from relion_ext_picker.relion.job import SETTINGS
 from relion_ext_picker.relion.results import JobResult, find_result, job_options
 from relion_ext_picker.relion.star import read_micrographs
 from relion_ext_picker.types import ClassTable, Micrograph, ParticleTable
+from relion_ext_picker.workflows.sources import micrographs_of_job, settings_of_job
 
 FEWEST_JOINED = 0.5  # share of the particles that must come from the picks given
-_NODE_31 = "coords_suffix"
 
 _log = logging.getLogger(__name__)
 
@@ -91,7 +89,7 @@ def read_pick_job(options: FeedbackOptions) -> PickJob:
     path = Path(options.in_coords)
     folder = path if path.is_dir() else path.parent
     given = job_options(folder)
-    star = options.in_mics or _micrographs_of(folder, given)
+    star = options.in_mics or micrographs_of_job(folder)
     micrographs = read_micrographs(Path(star))
     found = read_coordinate_set(path, micrographs)
     index, xy, score = [], [], []
@@ -104,27 +102,7 @@ def read_pick_job(options: FeedbackOptions) -> PickJob:
     if not index:
         raise InputError(f"{path}: there are no picks in it; give the coordinates of the job that the particles are of")
     table = PickTable(np.concatenate(index), np.concatenate(xy), np.concatenate(score))
-    return PickJob(folder, star, micrographs, table, _settings(folder), given.get("fn_exe", ""))
-
-
-def _micrographs_of(folder: Path, given: Mapping[str, str]) -> str:
-    """The micrographs STAR file that a picking job was given: from its node for RELION 3.1, or its job.star."""
-    for node in sorted(folder.glob(f"{_NODE_31}_*.star")):
-        lines = node.read_text(encoding="utf-8", errors="replace").split("\n")
-        if lines[0].strip() and Path(lines[0].strip()).is_file():
-            return lines[0].strip()
-    for name in ("in_mic", "fn_input_autopick", "fn_in"):
-        if Path(given.get(name, "")).is_file() and given[name]:
-            return given[name]
-    raise InputError(f"{folder}: it is not known which micrographs these picks are on: give their STAR file, --in_mics")
-
-
-def _settings(folder: Path) -> dict[str, Any]:
-    try:
-        settings = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return settings if isinstance(settings, dict) else {}
+    return PickJob(folder, star, micrographs, table, settings_of_job(folder), given.get("fn_exe", ""))
 
 
 def diameter_of(options: FeedbackOptions, job: PickJob) -> float:
