@@ -22,6 +22,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import mrcfile
 import numpy as np
 import torch
 from programs import ROOT, our_program
@@ -32,6 +33,7 @@ from relion_ext_picker.evaluation.matching import match
 from relion_ext_picker.io.coordinates import read_coordinate_set
 from relion_ext_picker.io.mrc import read_micrograph
 from relion_ext_picker.pickers.base import Picker, Request, pick_micrograph
+from relion_ext_picker.relion.columns import StarColumns
 from relion_ext_picker.relion.star import read_micrographs
 from relion_ext_picker.types import Array, Micrograph
 from relion_ext_picker.workflows.feedback_outputs import read_feedback_rounds
@@ -89,6 +91,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         rounds[mode] = score_loop(folder, work / "unseen", mode)
     print(markdown(HEADER, [scored.row for found in rounds.values() for scored in found], DIGITS))
     draw(options.picture, rounds)
+    draw_classes(options.picture.with_name("feedback_classes.png"), work / next(iter(rounds)))
     return 0
 
 
@@ -135,7 +138,7 @@ def known(folder: Path) -> tuple[list[Micrograph], dict[str, Array]]:
 
 def score_loop(folder: Path, unseen: Path, mode: str) -> list[Scored]:
     """Every round of a loop against the truth."""
-    jobs = sorted(path.parent for path in folder.glob("External/*/settings.json"))
+    jobs = sorted(path.parent for path in folder.glob("External/*/finished.jsonl"))
     tables = sorted(folder.glob("External/*/rounds.star"))
     told = max((read_feedback_rounds(t) for t in tables if "feedback_rounds" in t.read_text()), key=len)
     start = {"drpnet": "DRPnet, shipped", "deepem": "DeepEM, 100 picks"}[mode]
@@ -148,12 +151,14 @@ def score_loop(folder: Path, unseen: Path, mode: str) -> list[Scored]:
         picks = read_coordinate_set(Path(f"External/{job.name}/autopick.star"), micrographs, folder)
         scores = score_picks(truth, {name: (item.xy, item.score) for name, item in picks.items()}, RADIUS)
         seen, other = curve_of(picker, folder), curve_of(picker, unseen)
+        classes = told[number] if number < len(told) else None  # none where the last Class2D was left out
         at = max(0, int(np.searchsorted(-other.threshold, -picker.card.threshold, side="right")) - 1)
         row: list[Value] = [
             start, number + 1, scores.n_picks, scores.precision, scores.recall, scores.f1, precision_at(seen),
             seen.average_precision, float(other.precision[at]), float(other.recall[at]), float(other.f1[at]),
-            precision_at(other), other.average_precision, f"{told[number].good_classes}/{told[number].classes}",
-            told[number].good_particles,
+            precision_at(other), other.average_precision,
+            f"{classes.good_classes}/{classes.classes}" if classes else None,
+            classes.good_particles if classes else None,
         ]  # fmt: skip
         rounds.append(Scored(row, seen, other))
     return rounds
@@ -207,6 +212,37 @@ def draw(path: Path, rounds: dict[str, list[Scored]]) -> None:
     panels[0, 0].set_ylabel("precision")
     figure.tight_layout()
     path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=110)
+
+
+def draw_classes(path: Path, folder: Path) -> None:
+    """The class averages of the first round of a loop, and what the feedback made of them."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    job = min(path.parent for path in folder.glob("External/*/feedback.star"))
+    (row, *_) = read_feedback_rounds(job / "rounds.star")
+    averages = mrcfile.read(sorted(folder.glob(f"{row.particles_of}/run_it???_classes.mrcs"))[-1])
+    star = StarColumns(job / "feedback.star")
+    names = ("pickerParticles", "pickerResolution")
+    size, resolution = star.numbers("classes", names).values()
+    verdict = star.texts("classes", "pickerVerdict")
+    words = [verdict.values[index] for index in verdict.index]
+    used = sorted(np.flatnonzero(size > 0), key=lambda k: (["good", "unsure", "rare", "bad"].index(words[k]), -size[k]))
+    figure, panels = plt.subplots(1, len(used), figsize=(1.25 * len(used), 1.75))
+    colours = {"good": "#0072b2", "unsure": "#66727f", "rare": "#e69f00", "bad": "#d55e00"}
+    for axes, k in zip(panels, used, strict=True):
+        axes.imshow(averages[k], cmap="gray")
+        axes.set(xticks=[], yticks=[])
+        axes.set_title(words[k], fontsize=10, color=colours[words[k]], fontweight="bold")
+        axes.set_xlabel(
+            f"{int(size[k])}\n{resolution[k]:.0f} Å" if resolution[k] > 0 else f"{int(size[k])}\n–", fontsize=9
+        )
+        for spine in axes.spines.values():
+            spine.set(color=colours[words[k]], linewidth=2)
+    figure.tight_layout()
     figure.savefig(path, dpi=110)
 
 

@@ -59,6 +59,7 @@ def run(options: FeedbackOptions) -> None:
         diameter = diameter_of(options, source)
         earlier = _earlier_rounds(options, source)
         outcome = read_outcome(options, source)
+        job.check_abort()
         labelled = _labelled(options, source, outcome, diameter)
         advice = advise(options, source, outcome, labelled)
         nodes = _write_labels(job, source, outcome, labelled)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -27,6 +28,10 @@ ROUNDS = "rounds.star"
 FEEDBACK = "feedback.star"
 _KEPT_FOR_PICK = ("preset", "min_distance", "max_picks", "contrast", "border")
 _FEW = 10  # parameters of an External job
+
+TRAINABLE = ("drpnet", "deepem")
+
+_log = logging.getLogger(__name__)
 
 Numbers = NDArray[np.float64]
 
@@ -111,6 +116,12 @@ def write_next_jobs(job: JobDirectory, source: PickJob, threshold: float | None,
     names = ("mode", "diameter", "threshold", "model", *more)[: _FEW - 1]
     _write_job(job, "next_pick", PickOptions, (*names, "gpu"), given)
 
+    preset = settings.get("preset", "default")
+    if mode not in TRAINABLE or (mode == "drpnet" and preset != "default"):
+        _log.info(
+            "next_train/job.star is not written: preset %s of mode %s does not learn from verified picks", preset, mode
+        )
+        return
     true, false = nodes
     given = {**common, "fn_exe": f"{executable.removesuffix(' pick')} train", "add_true": true, "add_false": false}
     given |= {name: settings[name] for name in ("model", "contrast", "preset") if name in settings}
@@ -121,6 +132,8 @@ def write_next_jobs(job: JobDirectory, source: PickJob, threshold: float | None,
     elif not given.get("model"):  # the built-in DeepEM model has no training set to add to
         given["in_coords"] = true
         learn.remove("add_true")
+    if preset != "default":
+        learn.append("preset")
     if not false:
         learn.remove("add_false")
     _write_job(job, "next_train", TrainOptions, (*learn, "gpu"), given)

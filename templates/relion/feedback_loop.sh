@@ -1,5 +1,5 @@
 #!/bin/sh
-# Rounds of pick -> Extract -> Class2D -> feedback -> train, without a window: RELION 3.1, 4 and 5.
+# Rounds of pick -> Extract -> Class2D -> evaluate -> feedback -> train, without a window: RELION 3.1, 4 and 5.
 #
 #   cd PROJECT && DIAMETER=186 BOX=80 RESCALE=32 sh feedback_loop.sh
 #
@@ -110,8 +110,12 @@ nr_threads $THREADS
 do_preread_images Yes
 ${CLASS2D:-}
 X
+    CLASSIFIED=${JOB}run_it$(printf %03d "$ITERATIONS")_data.star
+    external "$PICKER evaluate" "in_mic $MICS" <<X
+class2d $CLASSIFIED
+X
     external "$PICKER feedback" "in_coords $PICKS
-in_part ${JOB}run_it$(printf %03d "$ITERATIONS")_data.star" <<X
+in_part $CLASSIFIED" <<X
 ${FEEDBACK:-}
 X
     LABELS=$JOB
