@@ -7,6 +7,7 @@ differently and gives other numbers where shells have few elements.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +17,6 @@ from scipy import fft
 from relion_ext_picker.types import Array
 
 Curve = NDArray[np.float64]
-Shells = NDArray[np.int32]
 
 RANDOMISE_BELOW = 0.8  # RELION's --randomize_at_fsc
 KEPT_BEYOND = 2  # shells beyond the first randomised one where RELION keeps the uncorrected value
@@ -51,21 +51,13 @@ class FscCurves:
         return self.unmasked if self.corrected is None else self.corrected
 
 
-def shell_numbers(box: int) -> Shells:
-    """Shell of every element of the half transform of a cube, shape (box, box, box // 2 + 1)."""
-    full = (np.fft.fftfreq(box) * box).astype(np.float32) ** 2
-    half = np.arange(box // 2 + 1, dtype=np.float32) ** 2
-    squared = full[:, None, None] + full[None, :, None] + half
-    return np.asarray(np.floor(np.sqrt(squared) + np.float32(0.5)), np.int32)
-
-
 def shell_resolutions(box: int, pixel_size: float) -> Curve:
     """Resolution of every shell in Å, shape (box // 2 + 1,); infinite for shell 0."""
     with np.errstate(divide="ignore"):
         return box * pixel_size / np.arange(box // 2 + 1, dtype=np.float64)
 
 
-def correlation(one: NDArray[np.complexfloating], other: NDArray[np.complexfloating], shells: Shells) -> Curve:
+def correlation(one: NDArray[np.complexfloating], other: NDArray[np.complexfloating]) -> Curve:
     """Fourier shell correlation of two half transforms.
 
     Paper 002 (Nguyen et al. 2021), eq. 4: the sum of F1 conj(F2) over a shell, divided by the square root of the
@@ -74,8 +66,6 @@ def correlation(one: NDArray[np.complexfloating], other: NDArray[np.complexfloat
     Parameters
     ----------
     one, other : complex ndarray, shape (box, box, box // 2 + 1)
-    shells : ndarray of int, same shape
-        See :func:`shell_numbers`.
 
     Returns
     -------
@@ -83,12 +73,26 @@ def correlation(one: NDArray[np.complexfloating], other: NDArray[np.complexfloat
         0 where a shell holds nothing.
     """
     size = one.shape[2]
-    inside = shells < size
-    number = shells[inside]
-    a, b = one[inside], other[inside]
-    product = np.bincount(number, a.real * b.real + a.imag * b.imag, size)
-    power = np.bincount(number, a.real**2 + a.imag**2, size) * np.bincount(number, b.real**2 + b.imag**2, size)
-    return np.asarray(np.divide(product, np.sqrt(power), out=np.zeros(size), where=power > 0))
+    sums = np.zeros((3, size))
+    for first, second, squared in zip(one, other, _squared_distances(one.shape[0]), strict=True):
+        shell = np.floor(np.sqrt(squared) + 0.5).astype(np.intp)
+        inside = shell < size
+        number, a, b = shell[inside], first[inside], second[inside]
+        for row, value in enumerate((a.real * b.real + a.imag * b.imag, abs(a) ** 2, abs(b) ** 2)):
+            sums[row] += np.bincount(number, value, size)
+    power = sums[1] * sums[2]
+    return np.asarray(np.divide(sums[0], np.sqrt(power), out=np.zeros(size), where=power > 0))
+
+
+def _squared_distances(box: int) -> Iterator[NDArray[np.float64]]:
+    """Squared distance from the origin, in Fourier pixels, of the elements of a half transform, plane by plane.
+
+    Large maps must not need more memory than their transforms.
+    """
+    full = np.fft.fftfreq(box) * box
+    across = full[:, None] ** 2 + np.arange(box // 2 + 1) ** 2
+    for height in full:
+        yield across + height**2
 
 
 def half_map_fsc(half1: Array, half2: Array, pixel_size: float, mask: Array | None = None, seed: int = 0) -> FscCurves:
@@ -117,13 +121,12 @@ def half_map_fsc(half1: Array, half2: Array, pixel_size: float, mask: Array | No
     volumes = [half1, half2] if mask is None else [half1, half2, mask]
     if any(volume.shape != (box, box, box) for volume in volumes):
         raise ValueError("half maps and mask must be cubes of the same size")
-    shells = shell_numbers(box)
     resolution = shell_resolutions(box, pixel_size)
     transforms = [fft.rfftn(np.asarray(half, np.float32)) for half in (half1, half2)]
-    unmasked = correlation(transforms[0], transforms[1], shells)
+    unmasked = correlation(transforms[0], transforms[1])
     if mask is None:
         return FscCurves(resolution, unmasked)
-    masked = correlation(fft.rfftn(half1 * mask), fft.rfftn(half2 * mask), shells)
+    masked = correlation(fft.rfftn(half1 * mask), fft.rfftn(half2 * mask))
     below = np.flatnonzero(unmasked[1:] < RANDOMISE_BELOW)
     if not len(below):
         return FscCurves(resolution, unmasked, masked, None, masked.copy(), None)
@@ -132,7 +135,7 @@ def half_map_fsc(half1: Array, half2: Array, pixel_size: float, mask: Array | No
     for transform in transforms:
         _randomise(transform, first, rng)
     scrambled = [fft.rfftn(fft.irfftn(item, (box, box, box)) * mask) for item in transforms]
-    randomised = correlation(scrambled[0], scrambled[1], shells)
+    randomised = correlation(scrambled[0], scrambled[1])
     return FscCurves(resolution, unmasked, masked, randomised, corrected(masked, randomised, first), first)
 
 
@@ -145,10 +148,7 @@ def corrected(masked: Curve, randomised: Curve, randomise_from: int) -> Curve:
 
 def _randomise(transform: NDArray[np.complexfloating], first: int, rng: np.random.Generator) -> None:
     """Give random phases to all elements at `first` Fourier pixels or farther, in place, and keep their amplitudes."""
-    box = transform.shape[0]
-    full = np.fft.fftfreq(box) * box
-    for plane, height in zip(transform, full, strict=True):  # plane by plane: large maps must not need more memory
-        squared = height**2 + full[:, None] ** 2 + np.arange(plane.shape[1]) ** 2
+    for plane, squared in zip(transform, _squared_distances(transform.shape[0]), strict=True):
         beyond = squared >= first**2
         phase = rng.uniform(0, 2 * np.pi, int(beyond.sum()))
         plane[beyond] = np.abs(plane[beyond]) * np.exp(1j * phase)

@@ -15,7 +15,7 @@ from relion_ext_picker.option import default_of, info_of
 from relion_ext_picker.options import EvaluateOptions, split_list
 from relion_ext_picker.relion.job import JobDirectory
 from relion_ext_picker.report.evaluation import Evaluation, Section, table_lines, write_json, write_pdf, write_star
-from relion_ext_picker.workflows.evaluate_angles import of_views
+from relion_ext_picker.workflows.evaluate_angles import FILES, of_views
 from relion_ext_picker.workflows.evaluate_classes import of_classes
 from relion_ext_picker.workflows.evaluate_compare import of_comparison
 from relion_ext_picker.workflows.evaluate_maps import (
@@ -30,6 +30,7 @@ from relion_ext_picker.workflows.sources import find_micrographs
 from relion_ext_picker.workflows.subsets import HALF_MAP, make_subsets
 
 REPORT, STAR, JSON = "logfile.pdf", "evaluation.star", "report.json"
+RESULTS = (REPORT, STAR, JSON, *FILES)
 
 Task = tuple[str, Callable[[], Section]]
 
@@ -53,6 +54,8 @@ def run(options: EvaluateOptions) -> None:
                 "nothing to evaluate: give --truth with picks, --class2d, --refine3d, --postprocess, --half1, "
                 "--local-resolution, --angles or --compare"
             )
+        for name in RESULTS:  # what an earlier run found must not pass for what this one finds
+            (job.path / name).unlink(missing_ok=True)
         sections, missing = _evaluated(job, tasks)
         if not sections:
             reasons = "; ".join(f"{what}: {why}" for what, why in missing)

@@ -23,6 +23,7 @@ from relion_ext_picker.report.evaluation import Measure, Section
 
 _RADIUS = 100.0  # Å of the sphere of the .bild file where the size of the particles is not known
 _BILD_ORDER = 4
+FILES = ("angles.bild", "angles.log")
 
 
 def of_views(path: Path, symmetry: str, diameter: float) -> Section:
@@ -55,8 +56,8 @@ def of_views(path: Path, symmetry: str, diameter: float) -> Section:
     return Section(
         "angular", "Views", _measures(counted, found, even, advice), {"tilts": table}, notes, [page],
         {
-            "angles.bild": bild_text(centres(_BILD_ORDER), occupied, radius or 0.5 * diameter or _RADIUS),
-            "angles.log": _log_text(found, advice, (worst, best)),
+            FILES[0]: bild_text(centres(_BILD_ORDER), occupied, radius or 0.5 * diameter or _RADIUS),
+            FILES[1]: _log_text(found, advice, (worst, best)),
         },
     )  # fmt: skip
 

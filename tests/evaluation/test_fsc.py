@@ -9,7 +9,6 @@ import pytest
 from relion_ext_picker.evaluation.fsc import (
     corrected,
     half_map_fsc,
-    shell_numbers,
     shell_resolutions,
     ssnr,
 )
@@ -21,12 +20,14 @@ ORACLES = Path(__file__).parents[3] / "shared/data/oracles"
 needs_oracles = pytest.mark.skipif(not ORACLES.exists(), reason="no ../shared")
 
 
-def test_shells_are_those_of_rounded_distances():
-    shells = shell_numbers(8)
-    assert shells.shape == (8, 8, 5)
-    assert shells[0, 0].tolist() == [0, 1, 2, 3, 4]
-    assert shells[0, 7, 0] == 1 and shells[0, 5, 0] == 3  # negative frequencies
-    assert shells[1, 1, 0] == 1 and shells[1, 1, 1] == 2  # sqrt 2 and sqrt 3
+@pytest.mark.parametrize(
+    ("wave", "shell"),
+    [((1, 0, 0), 1), ((0, -3, 0), 3), ((1, 1, 0), 1), ((1, 1, 1), 2), ((2, -2, 1), 3), ((0, 0, 4), 4)],
+)
+def test_shells_are_those_of_rounded_distances(wave: tuple[int, int, int], shell: int):
+    phase = sum(k * x for k, x in zip(wave, np.meshgrid(*[np.arange(8)] * 3, indexing="ij"), strict=True))
+    curve = half_map_fsc(np.cos(2 * np.pi * phase / 8), np.cos(2 * np.pi * phase / 8), 1.0).unmasked
+    assert curve[shell] == pytest.approx(1)
     assert shell_resolutions(8, 2.0).tolist() == [np.inf, 16, 8, 16 / 3, 4]
 
 

@@ -126,6 +126,8 @@ def test_maps_views_and_local_resolution(tmp_path: Path, monkeypatch: pytest.Mon
     worst = next(line for line in log if line.startswith("Worst PSF resolution:")).split()
     float(worst[3]), float(worst[8]), float(worst[11])  # where programs that read cryoEF's log look
     assert markers(JOB) == ["EXIT_SUCCESS"]
+    assert evaluate(*words[:4]) == 0  # again, with less
+    assert set(report()["metrics"]) == {"fsc"} and not (Path(JOB) / "angles.bild").exists()
 
 
 def test_series_of_postprocess_jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

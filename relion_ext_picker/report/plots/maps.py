@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, StrMethodFormatter
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator, StrMethodFormatter
 from numpy.typing import NDArray
 
 from relion_ext_picker.evaluation.bfactor import BFactorFit
@@ -90,7 +90,7 @@ def fsc_page(
     lower.set_ylim(0.01, max(10.0, min(2 * high, 1e5)))
     lower.yaxis.set_major_locator(LogLocator(numticks=6))
     lower.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    lower.yaxis.set_minor_formatter(NullFormatter())
+    lower.yaxis.set_minor_locator(NullLocator())
     for axes in (upper, lower):
         axes.set_xlim(0, frequency[-1])
         _resolution_axis(axes, frequency[-1])
