@@ -30,6 +30,7 @@ else:
         SCIPION_HOSTS=str(_home / "hosts.conf"),
         SCIPION_PYTHON=sys.executable,
         SCIPION_NOTIFY="False",
+        RELION_HOME=str(_home),  # the RELION plugin asks that it exists; what is tested of it runs no RELION
         SCIPION_STEPS_CHECK_SEC="1",
         SCIPION_EM_NEW_FILE_CHECK_SEC="2",
         SCIPION_TEST_NOSYNC="True",

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
+import functools
+import shutil
+import tempfile
 from pathlib import Path
 
 import mrcfile
@@ -22,6 +26,21 @@ SIZE = (512, 384)  # columns, rows
 COUNT = 4
 
 
+@functools.lru_cache(maxsize=None)
+def simulated():
+    """Folder with the simulated project, made once; it goes when the tests end."""
+    home = tempfile.TemporaryDirectory()
+    folder = Path(home.name, "project")
+    words = (
+        "simulate", "--o", str(folder), "--structure", "shell", "--diameter", f"{DIAMETER:g}",
+        "--micrographs", str(COUNT), "--particles", "35", "--size", f"{SIZE[0]}x{SIZE[1]}",
+        "--pixel-size", f"{PIXEL:g}", "--contaminants", "0", "--thickness", "200", "--seed", "5",
+    )  # fmt: skip
+    Plugin.call(words, home.name)
+    atexit.register(home.cleanup)
+    return folder
+
+
 def write_noise(folder, count=2):
     """Micrographs without particles."""
     folder.mkdir()
@@ -39,12 +58,7 @@ class PickerTest(BaseTest):
         setupTestProject(cls)
         pw.Config.getDomain().getProtocols()  # tells the classes which plugin they belong to
         cls.data = Path(cls.outputPath).absolute() / "simulated data"
-        words = (
-            "simulate", "--o", str(cls.data), "--structure", "shell", "--diameter", f"{DIAMETER:g}",
-            "--micrographs", str(COUNT), "--particles", "35", "--size", f"{SIZE[0]}x{SIZE[1]}",
-            "--pixel-size", f"{PIXEL:g}", "--contaminants", "0", "--thickness", "200", "--seed", "5",
-        )  # fmt: skip
-        Plugin.call(words, cls.data.parent)
+        shutil.copytree(simulated(), cls.data)
         cls.imported = cls.imports(str(cls.data / "Micrographs" / "*.mrc"))
 
     @classmethod

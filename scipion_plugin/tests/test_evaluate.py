@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
+import pytest
 from pwem.objects import SetOfCoordinates
 
 from scipion_plugin import Plugin, downstream
@@ -101,6 +103,19 @@ class TestRelionExtPickerEvaluate(PickerTest):
         (compared,) = [section for name, section in report["metrics"].items() if "compar" in name]
         recalls = [row for table in compared["tables"].values() for row in table.get("recall", [])]
         self.assertIn(round(sparse.getSize() / self.imported.known.getSize(), 6), [round(r, 6) for r in recalls])
+
+    def test_coordinates_are_exported_to_relion_unchanged(self):
+        protocols = pytest.importorskip("relion.protocols", reason="scipion-em-relion is not installed")
+        protocol = self.newProtocol(protocols.ProtRelionExportCoordinates)
+        self.point(protocol.inputCoordinates, self.picked, "outputCoordinates")
+        self.finish(protocol)
+        alone = self.headless("--threshold", "0")
+        exported = {}
+        for file in Path(protocol._getPath("Export")).glob("*_coords.star"):
+            rows = downstream.read_table(file)
+            places = [tuple(float(row.get(LABELS[name])) for name in ("COORDINATE_X", "COORDINATE_Y")) for row in rows]
+            exported[file.name.replace("_coords.star", ".mrc")] = sorted(places)
+        self.assertEqual(exported, {name: sorted(row[:2] for row in rows) for name, rows in alone.items()})
 
     def test_what_is_missing_is_told_before(self):
         self.assertIn("Give something to judge", " ".join(self.evaluation()._validate()))
