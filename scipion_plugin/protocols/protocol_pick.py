@@ -173,7 +173,9 @@ class RelionExtPickerProtPick(RunsProgram, ProtParticlePickingAuto):
         )  # fmt: skip
 
     def _summary(self):
-        summary = ProtParticlePickingAuto._summary(self)
+        if not hasattr(self, "outputCoordinates"):
+            return ["No coordinates yet."]
+        summary = [str(self.outputCoordinates.getObjComment())]
         done = len(self._readDoneList())
         picked = len(list(Path(self.getCoordsDir()).glob("*.star")))
         if done > picked:

@@ -9,6 +9,7 @@ from pyworkflow.protocol import params
 from pyworkflow.viewer import DESKTOP_TKINTER, ProtocolViewer
 
 from scipion_plugin.protocols import RelionExtPickerProtEvaluate
+from scipion_plugin.viewers.viewer_pick import WIDE
 
 _CURVES = ("fsc", "postprocess")
 
@@ -52,7 +53,7 @@ class RelionExtPickerEvaluateViewer(ProtocolViewer):
 
 def plot_picks(section):
     """Precision against recall, F1 and F2 against the threshold; `section` is that of the report, as below."""
-    plotter = EmPlotter(x=1, y=2, windowTitle="Picks against known particles")
+    plotter = EmPlotter(x=1, y=2, figsize=WIDE, windowTitle="Picks against known particles")
     title = f"precision {section['precision']:.3f}, recall {section['recall']:.3f}, F1 {section['f1']:.3f}"
     axes = plotter.createSubPlot(title, "recall", "precision")
     axes.plot([section["recall"]], [section["precision"]], "o")
@@ -72,7 +73,7 @@ def plot_picks(section):
 def plot_classes(section):
     """Share and resolution of the classes, good ones filled; good and other particles of each micrograph."""
     classes, micrographs = section["tables"]["list"], section["tables"]["micrographs"]
-    plotter = EmPlotter(x=1, y=2, windowTitle="2D classes")
+    plotter = EmPlotter(x=1, y=2, figsize=WIDE, windowTitle="2D classes")
     title = f"{section['good_classes']} of {section['classes']} classes are good"
     axes = plotter.createSubPlot(title, "share of the particles", "resolution (Å)")
     good = np.array(classes["good"], bool)

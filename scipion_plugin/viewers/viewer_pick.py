@@ -12,6 +12,7 @@ from scipion_plugin.constants import SCORE
 from scipion_plugin.protocols import RelionExtPickerProtPick
 
 BINS = 50
+WIDE = (10, 4.5)  # inches, of two plots side by side
 
 
 class RelionExtPickerPickViewer(ProtocolViewer):
@@ -68,9 +69,9 @@ def plot_scores(coordinates):
     rows = coordinates.aggregate(["COUNT"], SCORE, [SCORE]) if coordinates.getSize() else []
     scores = np.array([row[SCORE] for row in rows], float)
     counts = np.array([row["COUNT"] for row in rows], int)
-    plotter = EmPlotter(x=1, y=2, windowTitle="Scores")
+    plotter = EmPlotter(x=1, y=2, figsize=WIDE, windowTitle="Scores")
     plotter.createSubPlot("Scores", "score", "picks").hist(scores, bins=BINS, range=(0, 1), weights=counts)
-    axes = plotter.createSubPlot("Picks that a threshold leaves", "threshold", "picks")
+    axes = plotter.createSubPlot("Picks that each threshold leaves", "threshold", "picks")
     order = np.argsort(scores)
     left = np.cumsum(counts[order][::-1])[::-1]
     axes.step([0, *scores[order], 1], [left[0] if len(left) else 0, *left, 0], where="pre")
@@ -94,7 +95,7 @@ def plot_counts(coordinates):
     rows = coordinates.aggregate(["COUNT"], "_micId", ["_micId"]) if coordinates.getSize() else []
     found = {row["_micId"]: row["COUNT"] for row in rows}
     counts = [found.get(identifier, 0) for identifier in sorted(coordinates.getMicrographs().getIdSet())]
-    plotter = EmPlotter(x=1, y=2, windowTitle="Picks per micrograph")
+    plotter = EmPlotter(x=1, y=2, figsize=WIDE, windowTitle="Picks per micrograph")
     axes = plotter.createSubPlot(f"{sum(counts)} picks on {len(counts)} micrographs", "micrograph", "picks")
     axes.plot(range(1, len(counts) + 1), counts, ".-" if len(counts) < 200 else ",")
     axes.set_ylim(bottom=0)
