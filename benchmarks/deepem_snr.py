@@ -119,7 +119,7 @@ def drawn(curves: Curves) -> Figure:
         label = f"{snr}, {preset}: AP {curve.average_precision:.3f}"
         axes.plot(curve.recall, curve.precision, color=colours[snr], ls=DASHES.get(preset, ":"), lw=1.8, label=label)
     axes.set(xlim=(0, 1.02), ylim=(0, 1.02))
-    axes.legend(title="Signal-to-noise ratio, preset", frameon=False, fontsize=8.5, labelcolor=INK)
+    axes.legend(loc="lower center", title="Signal-to-noise ratio, preset", frameon=False, fontsize=8.5, labelcolor=INK)
     return figure
 
 

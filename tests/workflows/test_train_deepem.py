@@ -139,7 +139,7 @@ def test_cross_validation(project: Simulated, capsys: pytest.CaptureFixture[str]
 def test_a_cross_validation_does_not_begin_with_what_it_tests(
     project: Simulated, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ["--in_coords", TRUTH, "--preset", "default"]
+    words = ["--in_coords", TRUTH, "--preset", "default", "--folds", "2", "--steps", "1"]
     assert train(*words) == 0
     assert "begins with the built-in model" not in capsys.readouterr().out
     assert train(*words, "--from", MODEL, job="External/job006/") == 0
