@@ -12,7 +12,7 @@ from relion_ext_picker.evaluation.symmetry import Rotations, fold
 
 COUNTED_AT = 5  # HEALPix order of paper 002, table 3: 12,288 cells
 FINE, COARSE = (7,), (6, 5)  # orders of merging: 0.5°; 0.9°, or 1.8° where there are more views than half the cells
-_PARTS = 2  # orders by which cells are divided to find how much of them lies in an asymmetric unit
+_PARTS = 3  # orders by which cells are divided to find how much of them lies in an asymmetric unit
 
 
 @dataclass(frozen=True)

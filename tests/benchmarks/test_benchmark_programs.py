@@ -45,6 +45,14 @@ def test_speed_of_the_simulation_is_measured() -> None:
     assert len(rows) == 2 and all(float(row[2]) > 1 for row in rows)
 
 
+def test_evaluation_is_measured(tmp_path: Path) -> None:
+    command = [sys.executable, str(BENCHMARKS / "evaluate.py"), "--particles", "2000", "--work", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    rows = [line.split("|") for line in done.stdout.splitlines() if "2,000 particles" in line]
+    assert len(rows) == 3 and all(float(row[2]) > 0 for row in rows)
+
+
 def test_table(monkeypatch: pytest.MonkeyPatch) -> None:
     tables = module("tables", monkeypatch)
     text = tables.markdown(["name", "F1", "peak"], [["ours", 0.96249, 400.4], ["other", None, 1000.6]], (0, 3, 0))

@@ -130,6 +130,21 @@ def test_maps_views_and_local_resolution(tmp_path: Path, monkeypatch: pytest.Mon
     assert set(report()["metrics"]) == {"fsc"} and not (Path(JOB) / "angles.bild").exists()
 
 
+def test_views_of_relion_30_and_5_alike(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One table without optics and with shifts in px; and the version line of RELION 5."""
+    monkeypatch.chdir(tmp_path)
+    particles(Path("new.star"), 200)
+    new = Path("new.star").read_text()
+    Path("five.star").write_text(new.replace("# version 30001", "# version 50001"))
+    rows = new.partition("data_particles")[2].replace("_rlnOpticsGroup ", "_rlnMagnification ")
+    Path("old.star").write_text(f"\ndata_images{rows}")
+    found = []
+    for name in ("new", "five", "old"):
+        assert evaluate("--angles", f"{name}.star", job=f"{name}/") == 0
+        found.append({key: value for key, value in report(f"{name}/")["metrics"]["angular"].items() if key != "notes"})
+    assert found[0] == found[1] == found[2] and found[0]["particles"] == 200
+
+
 def test_series_of_postprocess_jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     names = []
