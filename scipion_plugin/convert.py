@@ -16,7 +16,7 @@ from pathlib import Path
 
 from emtable import Table
 from pwem.emlib.image import ImageHandler
-from pwem.objects import Coordinate
+from pwem.objects import Acquisition, Coordinate
 from pyworkflow.object import Float, Integer
 
 from scipion_plugin.constants import BOX, LABELS, SCORE, SHAPE
@@ -85,10 +85,10 @@ def write_micrographs(path, micrographs, names):
     groups = {}
     rows = []
     for micrograph in micrographs:
-        acquisition = micrograph.getAcquisition()
+        acquisition = micrograph.getAcquisition() or Acquisition()
         optics = (
-            micrograph.getSamplingRate(), acquisition.getVoltage(), acquisition.getSphericalAberration(),
-            acquisition.getAmplitudeContrast(),
+            micrograph.getSamplingRate(), acquisition.getVoltage() or 0.0, acquisition.getSphericalAberration() or 0.0,
+            acquisition.getAmplitudeContrast() or 0.0,
         )  # fmt: skip
         rows.append((names[micrograph.getObjId()], groups.setdefault(optics, len(groups) + 1)))
     columns = ("OPTICS_GROUP_NAME", "OPTICS_GROUP", "MICROGRAPH_PIXEL_SIZE", "VOLTAGE", "SPHERICAL_ABERRATION",

@@ -62,8 +62,9 @@ def write_classes(folder, classes, names=None):
         Is made.
     classes : SetOfClasses2D
     names : mapping of tuple, optional
-        Name of a micrograph in Scipion -> the name to write, and its number of rows if the program reads it upside down
-        (TIFF), else None. Particles of other micrographs are left out. By default all names are written as they are.
+        Name of a micrograph in Scipion, or its object identifier for particles that do not know the name -> the name to
+        write, and its number of rows if the program reads it upside down (TIFF), else None. Particles of other
+        micrographs are left out. By default all names are written as they are.
     """
     folder.mkdir(parents=True, exist_ok=True)
     sizes = {item.getObjId(): item.getSize() for item in classes.iterItems()}
@@ -182,7 +183,7 @@ def _place(particle, pixel_size, names):
     coordinate = particle.getCoordinate()
     if coordinate is None:
         return None
-    name, height = coordinate.getMicName(), None
+    name, height = coordinate.getMicName() or coordinate.getMicId(), None
     if names is not None:
         if name not in names:
             return None

@@ -11,7 +11,7 @@ from dataclasses import fields
 
 from pyworkflow.protocol import LEVEL_ADVANCED, LEVEL_NORMAL, params
 
-from relion_ext_picker.options import MODES, PRESETS_OF, check, default_of, flag_of, info_of
+from relion_ext_picker.options import PRESETS_OF, check, default_of, flag_of, info_of
 
 __all__ = ["add_options", "entered", "messages", "words"]
 
@@ -26,7 +26,12 @@ def shown(table, hidden=()):
     ]
 
 
-def add_options(form, table, section, basic, hidden=(), presets=None):
+def modes_of(table):
+    """The modes that a command has, in the order of its menu; none for a command without modes."""
+    return next((info_of(item).choices for item in fields(table) if item.name == "mode"), ())
+
+
+def add_options(form, table, section, basic, hidden=()):
     """Add the options of a command to a form.
 
     Parameters
@@ -40,22 +45,20 @@ def add_options(form, table, section, basic, hidden=(), presets=None):
         Fields that everybody sees; the others are of the advanced level.
     hidden : sequence of str
         Fields that the protocol supplies by other means.
-    presets : mapping, optional
-        Mode -> its presets; by default all of them.
     """
     form.addSection(label=section)
     for item in shown(table, hidden):
         level = LEVEL_NORMAL if item.name in basic else LEVEL_ADVANCED
         if item.name == "preset":
-            for number, mode in enumerate(MODES):
-                choices = list((presets or PRESETS_OF)[mode])
+            for number, mode in enumerate(modes_of(table)):
+                choices = [preset for preset in PRESETS_OF[mode] if preset in info_of(item).choices]
                 form.addParam(
                     f"preset_{mode}", params.EnumParam, choices=choices, default=0, expertLevel=level,
                     condition=f"mode=={number}", label=_label(item), help=_help(item),
                 )  # fmt: skip
             continue
         mode = info_of(item).mode
-        condition = {"condition": f"mode=={MODES.index(mode)}"} if mode else {}
+        condition = {"condition": f"mode=={modes_of(table).index(mode)}"} if mode else {}
         form.addParam(item.name, *_kind(item), expertLevel=level, label=_label(item), help=_help(item), **condition,
                       **_start(item))  # fmt: skip
 
@@ -94,7 +97,7 @@ def _help(item):
 def entered(protocol, table, hidden=()):
     """What a user entered: field -> value, without the options that the chosen mode does not have."""
     values = {}
-    mode = MODES[protocol.mode.get()] if protocol.hasAttribute("mode") else ""
+    mode = protocol.getEnumText("mode") if modes_of(table) else ""
     for item in shown(table, hidden):
         info = info_of(item)
         if info.mode and info.mode != mode:

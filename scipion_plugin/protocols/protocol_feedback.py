@@ -95,12 +95,12 @@ class RelionExtPickerProtFeedback(RunsProgram, EMProtocol):
         places = places_of(coordinates)
         by_id = {item.getObjId(): places.get(item.getMicName(), []) for item in micrographs}
         write_coordinates(str(extra), PICKS, by_id, names)
-        by_name = {
-            item.getMicName(): (names[item.getObjId()], height_if_turned(Path(item.getFileName())))
-            for item in micrographs
-        }  # fmt: skip
+        known = {}
+        for item in micrographs:
+            found = (names[item.getObjId()], height_if_turned(Path(item.getFileName())))
+            known.update({item.getMicName(): found, item.getObjId(): found})
         classes, chosen = self.inputClasses.get(), self.chosenClasses.get()
-        downstream.write_classes(extra / CLASSES, classes, by_name)
+        downstream.write_classes(extra / CLASSES, classes, known)
         if chosen is not None:
             downstream.write_selection(extra / SELECT, classes, chosen, CLASSES)
 

@@ -17,7 +17,7 @@ from relion_ext_picker.options import PickOptions
 from scipion_plugin.constants import BATCH, BOX
 from scipion_plugin.convert import link_micrographs, read_coordinates, read_node, replace_link, write_micrographs
 from scipion_plugin.forms import add_options
-from scipion_plugin.objects import RelionExtPickerModel
+from scipion_plugin.objects import RelionExtPickerModel, read_card
 from scipion_plugin.protocols.program import RunsProgram
 
 INPUT = "input.star"
@@ -84,7 +84,11 @@ class RelionExtPickerProtPick(RunsProgram, ProtParticlePickingAuto):
     def prepareStep(self):
         """Make the folders, and tell the box size to protocols that wait for it."""
         Path(self.getCoordsDir()).mkdir(exist_ok=True)
-        self._defineOutputs(boxsize=Integer(self._boxSize()))
+        self._tellBox()
+
+    def _tellBox(self):
+        if self._boxSize() and not hasattr(self, "boxsize"):
+            self._defineOutputs(boxsize=Integer(self._boxSize()))
 
     def _pickMicrograph(self, mic, *args):
         self._pickMicrographList([mic], *args)
@@ -138,6 +142,7 @@ class RelionExtPickerProtPick(RunsProgram, ProtParticlePickingAuto):
         if Path(path).exists():
             self._defineOutputs(outputModel=RelionExtPickerModel.fromFile(path))
             self._defineSourceRelation(self.getInputMicrographsPointer(), self.outputModel)
+        self._tellBox()
 
     # ---- what others ask
 
@@ -149,17 +154,29 @@ class RelionExtPickerProtPick(RunsProgram, ProtParticlePickingAuto):
         return Path(self.getCoordsDir(), f"{identifier:06d}.star")
 
     def _boxSize(self):
-        """Side of the boxes in px."""
+        """Side of the boxes in px; 0 as long as the diameter is not known."""
         given = self.boxSize.get()
         if given and given > 0:
             return int(given)
-        side = BOX * self.diameter.get() / self.getInputMicrographs().getSamplingRate()
-        return max(2, 2 * int(round(side / 2)))
+        side = BOX * self._diameter() / self.getInputMicrographs().getSamplingRate()
+        return side and max(2, 2 * int(round(side / 2)))
+
+    def _diameter(self):
+        """Å: as entered, or as the model knows it that was given or that the first batch has trained."""
+        known = [self.diameter.get()]
+        paths = [self._getExtraPath(MODEL), self.inputModel.get() and self.inputModel.get().getPath()]
+        known += [
+            read_card(path).get("provenance", {}).get("diameter") for path in paths if path and Path(path).exists()
+        ]
+        return next((float(diameter) for diameter in known if diameter), 0.0)
 
     def _validate(self):
         problems = self._problems()
         model = self.inputModel.get()
-        mode = self._values()["mode"]
+        values = self._values()
+        mode = values["mode"]
+        if values.get("preset") == "clustering" and not (self.diameter.get() or self.boxSize.get()):
+            problems.append("Clustering leaves no model that would tell the box size: enter diameter or box size.")
         if model is not None and model.getMode() != mode:
             problems.append(f"The model is one of {model.getMode()}, the mode is {mode}: choose the same for both.")
         return problems

@@ -9,7 +9,7 @@ from pwem.protocols import ProtParticlePicking
 from pyworkflow import BETA
 from pyworkflow.protocol import params
 
-from relion_ext_picker.options import PRESETS_OF, TRAINED, TrainOptions
+from relion_ext_picker.options import TrainOptions
 from scipion_plugin.convert import diameter_by_box, link_micrographs, places_of, write_coordinates, write_micrographs
 from scipion_plugin.forms import add_options
 from scipion_plugin.objects import RelionExtPickerModel
@@ -61,8 +61,7 @@ class RelionExtPickerProtTrain(RunsProgram, ProtParticlePicking):
             label="Start from model", help="Empty: the model that comes with the program.",
         )  # fmt: skip
         self._addGpu(form)
-        presets = {mode: [name for name in names if name in TRAINED] for mode, names in PRESETS_OF.items()}
-        add_options(form, TrainOptions, "Training", ("mode", "preset", "diameter", "contrast"), self._supplied, presets)
+        add_options(form, TrainOptions, "Training", ("mode", "preset", "diameter", "contrast"), self._supplied)
         form.addParallelSection(threads=2, mpi=0)
 
     def _insertAllSteps(self):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import threading
 import time
 from pathlib import Path
 
 from relion_ext_picker.options import MODES
-from scipion_plugin.tests.projects import COUNT, PickerTest, write_noise
+from scipion_plugin.tests.projects import COUNT, DIAMETER, PickerTest, write_noise
 
 BOX = 48  # 1.5 diameters of 130 Å at 4 Å/px, made even
 
@@ -106,6 +107,18 @@ class TestRelionExtPickerPick(PickerTest):
         protocol = self.finish(self.picks(imported))
         self.assertEqual(protocol.outputCoordinates.getSize(), 0)
         self.assertTrue(protocol.outputCoordinates.isStreamClosed())
+
+    def test_the_box_by_the_diameter_that_the_model_knows(self):
+        protocol = self.picks(diameter=0)
+        self.assertEqual(protocol._boxSize(), 0)
+        extra = Path(protocol._getExtraPath())
+        extra.mkdir(parents=True)
+        card = {"mode": "deepcryopicker", "preset": "default", "threshold": 0.5, "provenance": {"diameter": DIAMETER}}
+        head = json.dumps({"__metadata__": {"card": json.dumps(card)}}).encode()
+        (extra / "model.safetensors").write_bytes(len(head).to_bytes(8, "little") + head)
+        self.assertEqual(protocol._boxSize(), BOX)
+        protocol.boxSize.set(64)
+        self.assertEqual(protocol._boxSize(), 64)
 
     def test_gpus_are_those_of_the_list(self):
         protocol = self.picks(useGpu=True, gpuList="7 8", numberOfThreads=3)
