@@ -35,11 +35,35 @@ class LabelRule:
         A particle of a good class that is less sure of its class and orientation than this is open.
     same : float
         True particles closer than this are one, and false ones closer than this to a true one are open. In diameters.
+    doubt : float
+        A particle of a bad class is false only if it scores less than this share of the true ones.
     """
 
     shift: float = 0.3
     pmax: float = 0.0
     same: float = 0.5
+    doubt: float = 0.25
+
+
+def second_look(label: NDArray[np.int64], score: NDArray[np.float64], share: float) -> NDArray[np.int64]:
+    """Labels in which a particle of a bad class that the picker was sure of is open instead of false.
+
+    A large bad class gathers what found no better one, particles among it. Of those, only the ones that the picker also
+    doubted are taken for false: that score less than `share` of the true ones.
+
+    Parameters
+    ----------
+    label : ndarray, shape (n,)
+    score : ndarray, shape (n,)
+        Of the picks; NaN where there is none, which changes nothing.
+    share : float
+        0..1; with 1 every particle of a bad class that scores less than the best true one stays false.
+    """
+    true = (label == Label.TRUE) & np.isfinite(score)
+    if not true.any():
+        return label
+    limit = float(np.quantile(score[true], share))
+    return np.where((label == Label.FALSE) & (score >= limit), int(Label.OPEN), label)
 
 
 def labels_of_classes(verdict: ClassVerdict, class_number: NDArray[np.int64]) -> NDArray[np.int64]:

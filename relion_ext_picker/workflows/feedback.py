@@ -12,7 +12,7 @@ import numpy as np
 from relion_ext_picker.errors import InputError, StarError
 from relion_ext_picker.evaluation.classes2d import count_good
 from relion_ext_picker.feedback.join import join_particles
-from relion_ext_picker.feedback.labels import Label, LabelRule, labels_of_classes, settled
+from relion_ext_picker.feedback.labels import Label, LabelRule, labels_of_classes, second_look, settled
 from relion_ext_picker.feedback.rounds import FeedbackRound, another_pays
 from relion_ext_picker.feedback.threshold import Threshold
 from relion_ext_picker.options import FeedbackOptions
@@ -91,9 +91,10 @@ def _labelled(options: FeedbackOptions, source: PickJob, outcome: Outcome, diame
         label = labels_of_classes(outcome.verdict, class_number)
     label[pick < 0] = Label.OPEN
     sure = np.full(len(particles), np.nan) if particles.pmax is None else particles.pmax
-    label = settled(label, places, sure, px[places.micrograph], LabelRule(pmax=options.min_pmax))
+    rule = LabelRule(pmax=options.min_pmax, doubt=options.doubt)
+    label = settled(label, places, sure, px[places.micrograph], rule)
     score = np.where(pick >= 0, source.picks.score[pick], np.nan)
-    return Labelled(label, pick, class_number, score)
+    return Labelled(label, second_look(label, score, rule.doubt), pick, class_number, score)
 
 
 def _write_labels(job: JobDirectory, source: PickJob, outcome: Outcome, labelled: Labelled) -> tuple[str, str]:

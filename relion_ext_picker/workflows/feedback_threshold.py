@@ -26,8 +26,10 @@ class Labelled:
 
     Attributes
     ----------
+    judged : ndarray, shape (m,), int
+        Label of every particle by its class; open where it has no pick. What a threshold is measured with.
     label : ndarray, shape (m,), int
-        Of every particle; open where it has no pick.
+        The same without those that the picker does not agree with. What is taught.
     pick : ndarray, shape (m,), int
         Row of the picks, -1 without.
     class_number : ndarray, shape (m,), int
@@ -35,6 +37,7 @@ class Labelled:
         Of its pick; NaN without.
     """
 
+    judged: NDArray[np.int64]
     label: NDArray[np.int64]
     pick: NDArray[np.int64]
     class_number: NDArray[np.int64]
@@ -65,7 +68,7 @@ def advise(options: FeedbackOptions, source: PickJob, outcome: Outcome, labelled
     -------
     Advice
     """
-    worth = np.isfinite(labelled.score) & np.isin(labelled.label, (Label.TRUE, Label.RARE))
+    worth = np.isfinite(labelled.score) & np.isin(labelled.judged, (Label.TRUE, Label.RARE))
     score, true = _scored(source, outcome, labelled, worth)
     if not true.any():
         _log.warning("no threshold is recommended: no good particle has a pick with a score")
@@ -105,7 +108,7 @@ def _scored(
         true[labelled.pick[worth]] = True
         scored = np.isfinite(source.picks.score)
         return source.picks.score[scored], true[scored]
-    known = np.isfinite(labelled.score) & (labelled.label != Label.OPEN)
+    known = np.isfinite(labelled.score) & (labelled.judged != Label.OPEN)
     return labelled.score[known], worth[known]
 
 

@@ -15,7 +15,7 @@
 #   BOX         side of the box in px of the micrograph; RESCALE: what it is scaled to; both required
 #   CLASSES     2D classes (20); ITERATIONS (20)
 #   CLASS2D     more options of the Class2D job, one "name value" a line
-#   FEEDBACK    more parameters of feedback, "name value" a line, at most five (class_relative 1.4)
+#   FEEDBACK    more parameters of feedback, "name value" a line, at most five (none)
 #   TRAIN       more parameters of training, likewise, at most four
 #   PICKER      the program                           (relion_ext_picker)
 #   THREADS     (1)

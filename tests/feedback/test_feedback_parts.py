@@ -11,7 +11,7 @@ from relion_ext_picker.evaluation.classes2d import GoodClassRule, judge_classes
 from relion_ext_picker.evaluation.curves import precision_recall
 from relion_ext_picker.evaluation.symmetry import point_group
 from relion_ext_picker.feedback.join import PickTable, Places, join_particles
-from relion_ext_picker.feedback.labels import Label, LabelRule, labels_of_classes, settled
+from relion_ext_picker.feedback.labels import Label, LabelRule, labels_of_classes, second_look, settled
 from relion_ext_picker.feedback.rounds import FeedbackRound, another_pays
 from relion_ext_picker.feedback.threshold import at_threshold, lost_groups, safe_threshold
 from relion_ext_picker.feedback.views import count_views, view_groups
@@ -82,6 +82,14 @@ def test_contradictions_are_open():
     assert found.tolist() == [Label.OPEN, Label.TRUE, Label.OPEN, Label.FALSE, Label.OPEN]
     unsure = settled(label, where, sure, np.full(5, 40.0), LabelRule(pmax=0.95))
     assert Label.TRUE not in unsure.tolist()
+
+
+def test_false_is_what_class_and_picker_agree_on():
+    label = np.array([Label.TRUE] * 4 + [Label.FALSE] * 3 + [Label.RARE])
+    score = np.array([0.6, 0.7, 0.8, 0.9, 0.2, 0.85, np.nan, 0.1])
+    assert second_look(label, score, 0.25)[4:].tolist() == [Label.FALSE, Label.OPEN, Label.FALSE, Label.RARE]
+    assert second_look(label, score, 1.0).tolist() == label.tolist()
+    assert second_look(label[4:], score[4:], 0.25).tolist() == label[4:].tolist()
 
 
 def test_best_f2():
