@@ -8,7 +8,7 @@ Either way, what turns scores into probabilities and the threshold come from mic
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import cast
 
@@ -17,7 +17,15 @@ import numpy as np
 from relion_ext_picker.options import TrainOptions
 from relion_ext_picker.pickers.deepem.default import DefaultDeepEM
 from relion_ext_picker.relion.job import JobDirectory
-from relion_ext_picker.training.calibration import SAME, Calibration, adjusted, calibration_of, judged_candidates
+from relion_ext_picker.training.calibration import (
+    DENSITY,
+    SAME,
+    Calibration,
+    adjusted,
+    calibration_of,
+    judged_candidates,
+    with_calibration,
+)
 from relion_ext_picker.training.deepem import Line, Point
 from relion_ext_picker.training.patches import Labelled
 from relion_ext_picker.training.windows import WindowSet
@@ -88,13 +96,15 @@ def teach(job: JobDirectory, start: WindowPicker, found: Set, frames: Frames, op
         lesson = _lesson(hold_out(found, 0), start, frames)
         learnt = replace(learn(job, start, lesson, options), curve=_mean([part.learnt.curve for part in parts]))
     calibration = _calibration(parts, frames)
-    pickers = [_on_line(part.learnt.picker, calibration.line) for part in parts]
+    density = _density(parts, frames, options.diameter, calibration.marked)
+    pickers = [_calibrated(part.learnt.picker, calibration.line, density) for part in parts]
     exam = examine(
         [(picker, part.found) for picker, part in zip(pickers, parts, strict=True)], frames, options,
         calibration.marked,
     )  # fmt: skip
     error = share_wrong([(picker, part.held) for picker, part in zip(pickers, parts, strict=True)])
-    return Outcome(lesson, replace(learnt, picker=_on_line(learnt.picker, calibration.line)), exam, error)
+    kept = _calibrated(learnt.picker, calibration.line, density)
+    return Outcome(lesson, replace(learnt, picker=kept), exam, error)
 
 
 def _lesson(found: Set, picker: WindowPicker, frames: Frames) -> Lesson:
@@ -127,8 +137,25 @@ def _calibration(parts: Sequence[Part], frames: Frames) -> Calibration:
     return found
 
 
-def _on_line(picker: WindowPicker, line: Line) -> WindowPicker:
-    return cast(WindowPicker, adjusted(picker, line)) if isinstance(picker, DefaultDeepEM) else picker
+def _density(parts: Sequence[Part], frames: Frames, diameter: float, marked: Mapping[str, float]) -> float:
+    """Particles per square of the diameter (Å) on the held-out micrographs."""
+    particles = area = 0.0
+    for part in parts:
+        for name, marks in part.found.items():
+            if marks.held_out and marks.complete:
+                rows, columns = frames(marks.micrograph).shape
+                particles += len(marks.particles) / marked.get(name, 1.0)
+                area += rows * columns * (marks.micrograph.pixel_size / diameter) ** 2
+    return particles / area
+
+
+def _calibrated(picker: WindowPicker, line: Line, density: float) -> WindowPicker:
+    """The default picker with its scores made probabilities, which fall where particles are rarer than usual."""
+    if not isinstance(picker, DefaultDeepEM):
+        return picker
+    found = adjusted(picker, line)
+    constants = {**found.card.calibration, DENSITY: round(density, 4)}
+    return cast(WindowPicker, with_calibration(found, constants))
 
 
 def _mean(curves: Sequence[Sequence[Point]]) -> list[Point]:

@@ -84,6 +84,8 @@ def test_from_coordinates(project: Simulated, preset: str) -> None:
     learnt, held = (card.provenance[f"{kind}_micrographs"] for kind in ("training", "validation"))
     if preset == "default":  # few micrographs: each is left out once, and the model learns from all
         assert learnt == held == project.names and "each of 3 parts" in card.provenance["held_out"]
+        density = sum(len(truth.xy) for truth in project.truths) / (3 * (512 * 4 / 130) ** 2)
+        assert card.calibration["density"] >= 0.99 * density  # more where it takes them for picked in part
     else:
         assert len(learnt) == 2 and len(held) == 1 and sorted(learnt + held) == project.names
     told = json.loads(Path(f"{TRAINING}training.json").read_text(encoding="utf-8"))
