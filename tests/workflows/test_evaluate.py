@@ -130,6 +130,71 @@ def test_maps_views_and_local_resolution(tmp_path: Path, monkeypatch: pytest.Mon
     assert set(report()["metrics"]) == {"fsc"} and not (Path(JOB) / "angles.bild").exists()
 
 
+def classes(folder: Path) -> None:
+    """A Class2D job of four classes with 40, 30, 20 and 10 particles; scores rise with the number of the class."""
+    folder.mkdir(parents=True)
+    number = [1] * 40 + [2] * 30 + [3] * 20 + [4] * 10
+    rows = {
+        labels.MICROGRAPH_NAME: [f"m{k % 2}.mrc" for k in range(100)],
+        labels.COORDINATE_X: [float(k) for k in range(100)],
+        labels.COORDINATE_Y: [0.0] * 100,
+        labels.CLASS_NUMBER: number,
+        labels.FIGURE_OF_MERIT: [0.1 + 0.2 * k for k in number],
+    }
+    write_tables(folder / "run_it025_data.star", {labels.PARTICLES_TABLE: rows})
+    model = {
+        labels.CLASS_DISTRIBUTION: [0.4, 0.3, 0.2, 0.1], labels.ESTIMATED_RESOLUTION: [8.0, 11.0, 20.0, 9.0],
+    }  # fmt: skip
+    write_tables(folder / "run_it025_model.star", {labels.CLASSES_TABLE: model})
+
+
+def test_good_classes_by_rule_by_choice_and_by_ranker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    classes(Path("Class2D/job006"))
+
+    def good(*words: str) -> tuple[int, int]:
+        assert evaluate(*words, job="e/") == 0
+        found = report("e/")["metrics"]["classes"]
+        return found["good_classes"], found["good_particles"]
+
+    assert good("--class2d", "Class2D/job006/") == (3, 80)
+    assert good("--class2d", "Class2D/job006/", "--class-share", "0.15") == (2, 70)
+    assert report("e/")["metrics"]["classes"]["rare_classes"] == 1
+    assert good("--class2d", "Class2D/job006/", "--class-relative", "1.2") == (2, 50)
+    assert good("--class2d", "Class2D/job006/run_it025_model.star", "--class-resolution", "8.5") == (1, 40)
+    tables = report("e/")["metrics"]["classes"]["tables"]
+    assert tables["micrographs"]["good"] == [20, 20]
+    assert [row for row in zip(tables["scores"]["particles"], tables["scores"]["good"], strict=True) if row[0]] == [
+        (40, 40), (30, 0), (20, 0), (10, 0),
+    ]  # fmt: skip
+    Path("Select/job007").mkdir(parents=True)
+    shutil.copy("Class2D/job006/run_it025_data.star", "Select/job007/particles.star")
+    write_tables(Path("Select/job007/backup_selection.star"), {"": {labels.SELECTED: [0, 0, 1, 1]}})
+    assert good("--class2d", "Class2D/job006/", "--select", "Select/job007/") == (2, 30)
+    ranked = {labels.CLASS_DISTRIBUTION: [0.4, 0.3, 0.2, 0.1], labels.CLASS_SCORE: [0.9, 0.45, 0.2, 0.1]}
+    write_tables(Path("Select/job007/rank_model.star"), {labels.CLASSES_TABLE: ranked})
+    assert good("--class2d", "Class2D/job006/", "--select", "Select/job007/") == (1, 40)
+    assert good("--class2d", "Class2D/job006/", "--select", "Select/job007/", "--class-score", "0.4") == (2, 70)
+    write_tables(Path("Select/job007/backup_selection.star"), {"": {labels.SELECTED: [0, 1]}})
+    Path("Select/job007/rank_model.star").unlink()
+    assert evaluate("--class2d", "Class2D/job006/", "--select", "Select/job007/", job="e/") == 1
+
+
+def test_half_maps_of_a_refinement_with_a_mask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The half maps of the job are found; with a PostProcess job its own curves count."""
+    monkeypatch.chdir(tmp_path)
+    Path("Refine3D").mkdir()
+    half_maps(Path("Refine3D"))
+    particles(Path("Refine3D/run_data.star"), 100)
+    assert evaluate("--refine3d", "Refine3D/", "--mask", "Refine3D/mask.mrc") == 0
+    assert set(report()["metrics"]) == {"fsc", "angular"}
+    assert report()["missing"][0]["what"] == "resolution of the refinement"
+    postprocess(Path("PostProcess/job001"), 0.1)
+    words = ["--refine3d", "Refine3D/", "--mask", "Refine3D/mask.mrc", "--postprocess", "PostProcess/job001/"]
+    assert evaluate(*words) == 0
+    assert set(report()["metrics"]) == {"postprocess", "angular"}
+
+
 def test_views_of_relion_30_and_5_alike(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One table without optics and with shifts in px; and the version line of RELION 5."""
     monkeypatch.chdir(tmp_path)

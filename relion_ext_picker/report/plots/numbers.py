@@ -19,7 +19,7 @@ LINE_HEIGHT = 0.0235  # of the page
 GAP = 0.04  # between the two columns
 _COLUMN = (1 - 2 * MARGIN - GAP) / 2
 _NAMES, _VALUES = 0.56, 0.44  # of a column
-_LETTERS = 74  # of a note that fit into a column
+_LETTERS = 88  # of a note that fit into a column
 
 Row = tuple[str, str, str]  # kind ("title", "measure", "note", "missing"), text, value
 
