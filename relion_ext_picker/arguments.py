@@ -43,6 +43,11 @@ _EXAMPLES: Mapping[str, str] = {
         "      --postprocess PostProcess/job013/\n"
         "  relion_ext_picker evaluate --o compared --compare External/job004/ AutoPick/job006/"
     ),
+    "feedback": (
+        "example:\n"
+        "  relion_ext_picker feedback --o External/job008/ --in_coords External/job004/autopick.star\n"
+        "      --in_parts Class2D/job006/run_it025_data.star"
+    ),
     "simulate": (
         "examples:\n"
         "  relion_ext_picker simulate --o project --preset klh --micrographs 10 --defocus 2-4\n"
