@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import mrcfile
 import numpy as np
 from pwem import ALIGN_2D, ALIGN_PROJ
@@ -22,6 +24,13 @@ from pyworkflow.object import Float, Pointer
 from scipion_plugin.constants import LABELS
 from scipion_plugin.convert import read_table
 
+_number = itertools.count(1)
+
+
+def new_file(protocol, name):
+    """A file for a set that nothing has been written into."""
+    return protocol._getPath(f"{name}{next(_number)}.sqlite")
+
 
 def publish(protocol, **outputs):
     """Let sets be outputs of a protocol that has run, so that others can take them."""
@@ -36,7 +45,7 @@ def pointer(protocol, output):
 
 def known(protocol, folder):
     """The true particles of the simulation."""
-    coordinates = SetOfCoordinates(filename=protocol._getPath("known.sqlite"))
+    coordinates = SetOfCoordinates(filename=new_file(protocol, "known"))
     coordinates.setMicrographs(pointer(protocol, "outputMicrographs"))
     coordinates.setBoxSize(48)
     for micrograph in protocol.outputMicrographs:
@@ -83,9 +92,9 @@ def classes_of(protocol, picked, groups, resolutions):
     resolutions : list of float or None
         Å of each class.
     """
-    particles = particles_of(picked, protocol._getPath("particles.sqlite"))
+    particles = particles_of(picked, new_file(protocol, "particles"))
     publish(protocol, outputParticles=particles)
-    classes = SetOfClasses2D(filename=protocol._getPath("classes2D.sqlite"))
+    classes = SetOfClasses2D(filename=new_file(protocol, "classes2D"))
     classes.setImages(pointer(protocol, "outputParticles"))
     members = {number: [] for number in range(1, len(resolutions) + 1)}
     for particle in particles.iterItems():
@@ -106,7 +115,7 @@ def classes_of(protocol, picked, groups, resolutions):
 
 def subset(protocol, classes, identifiers):
     """Some of the classes, as a person chooses them in Scipion."""
-    chosen = SetOfClasses2D(filename=protocol._getPath("chosen.sqlite"))
+    chosen = SetOfClasses2D(filename=new_file(protocol, "chosen"))
     chosen.copyInfo(classes)
     chosen.setImages(pointer(protocol, "outputParticles"))
     chosen.appendFromClasses(classes, filterClassFunc=lambda item: item.getObjId() in identifiers)

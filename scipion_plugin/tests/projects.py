@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import functools
+import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -124,3 +125,21 @@ class PickerTest(BaseTest):
             if rows:
                 found[file.name.replace("_autopick.star", ".mrc")] = sorted(rows)
         return found
+
+
+class PickedTest(PickerTest):
+    """The same with picks, every candidate among them; one project for all classes of tests that need no more."""
+
+    _shared: dict = {}
+
+    @classmethod
+    def setUpClass(cls):
+        if not cls._shared:
+            super().setUpClass()
+            cls.picked = cls.picks(cls, streamingBatchSize=0, threshold=0.0)
+            cls.proj.launchProtocol(cls.picked, wait=True)
+            names = ("proj", "projName", "outputPath", "data", "imported", "picked")
+            cls._shared.update({name: getattr(cls, name) for name in names})
+        for name, value in cls._shared.items():
+            setattr(cls, name, value)
+        os.chdir(cls.outputPath)

@@ -13,16 +13,14 @@ from scipion_plugin import Plugin, downstream
 from scipion_plugin.constants import LABELS
 from scipion_plugin.protocols import RelionExtPickerProtEvaluate
 from scipion_plugin.tests import made
-from scipion_plugin.tests.projects import DIAMETER, PIXEL, PickerTest
+from scipion_plugin.tests.projects import DIAMETER, PIXEL, PickedTest
 from scipion_plugin.viewers.viewer_evaluate import plot_classes, plot_curves, plot_picks, plot_views
 
 
-class TestRelionExtPickerEvaluate(PickerTest):
+class TestRelionExtPickerEvaluate(PickedTest):
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
-        cls.picked = cls.picks(cls, streamingBatchSize=0, threshold=0.0)
-        cls.proj.launchProtocol(cls.picked, wait=True)
         made.publish(cls.imported, known=made.known(cls.imported, cls.data))
 
     def evaluation(self, **more):

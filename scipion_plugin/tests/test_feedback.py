@@ -7,15 +7,13 @@ import numpy as np
 from relion_ext_picker.options import MODES, STAGES
 from scipion_plugin.protocols import RelionExtPickerProtFeedback, RelionExtPickerProtTrain
 from scipion_plugin.tests import made
-from scipion_plugin.tests.projects import DIAMETER, PIXEL, PickerTest
+from scipion_plugin.tests.projects import DIAMETER, PIXEL, PickedTest
 
 
-class TestRelionExtPickerFeedback(PickerTest):
+class TestRelionExtPickerFeedback(PickedTest):
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
-        cls.picked = cls.picks(cls, streamingBatchSize=0, threshold=0.0)
-        cls.proj.launchProtocol(cls.picked, wait=True)
         true = {}
         known = made.known(cls.imported, cls.data)
         for coordinate in known.iterItems():

@@ -6,10 +6,10 @@ import pyworkflow as pw
 from pyworkflow.template import LocalTemplate
 
 from relion_ext_picker.options import MODES
-from scipion_plugin.tests.projects import DIAMETER, PIXEL, PickerTest
+from scipion_plugin.tests.projects import DIAMETER, PIXEL, PickedTest
 
 
-class TestRelionExtPickerTemplates(PickerTest):
+class TestRelionExtPickerTemplates(PickedTest):
     def load(self, name):
         """Fill a template in as Scipion's window does, and load it; the protocols in their order."""
         plugin = pw.Config.getDomain().getPlugins()["scipion_plugin"]._pluginInstance
@@ -26,15 +26,19 @@ class TestRelionExtPickerTemplates(PickerTest):
         loaded = self.proj.loadProtocols(filename=template.createTemplateFile())
         return list(loaded.values())
 
-    def test_pick_and_evaluate_runs(self):
-        protocols = self.load("pick_and_evaluate")
-        for protocol in protocols:
-            self.finish(protocol)
-        _, first, second, evaluation = protocols
+    def test_pick_and_evaluate(self):
+        imported, first, second, evaluation = self.load("pick_and_evaluate")
         self.assertEqual([first._values()["mode"], second._values()["mode"]], list(MODES[:2]))
-        self.assertEqual(len(evaluation.outputEvaluation.getReport()["metrics"]), 1)
+        for protocol in (first, second):
+            self.assertEqual(protocol.inputMicrographs.getObjValue(), imported)
+            self.assertEqual(protocol._validate(), [])
+        self.assertEqual(evaluation.inputCoordinates.getObjValue(), first)
+        (other,) = evaluation.otherCoordinates
+        self.assertEqual((other.getObjValue(), other.getExtended()), (second, "outputCoordinates"))
+        self.assertEqual(evaluation.inputCoordinates.getExtended(), "outputCoordinates")
+        self.assertTrue(imported.filesPath.get().endswith("Micrographs"))
 
-    def test_feedback_loop_loads(self):
+    def test_feedback_loop(self):
         _, first, feedback, train, second = self.load("feedback_loop")
         self.assertEqual((train._values()["mode"], train._values()["stage"]), (MODES[0], "classifier"))
         self.assertEqual((train.addTrue.getObjValue(), train.addTrue.getExtended()), (feedback, "outputTrue"))
