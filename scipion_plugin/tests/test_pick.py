@@ -92,6 +92,22 @@ class TestRelionExtPickerPick(PickerTest):
         alone = self.headless("--mode", "drpnet")
         self.assertEqual(self.places(protocol.outputCoordinates), alone)
 
+    def test_a_batch_that_was_stopped_goes_on_where_it_was(self):
+        protocol = self.picks(streamingBatchSize=0, views=4)
+        self.proj.launchProtocol(protocol, wait=False)
+        job = Path(protocol._getExtraPath("batch_000001"))
+        end = time.time() + 120
+        while not list(job.glob("micrographs/*_autopick.star")) and time.time() < end:
+            time.sleep(0.02)
+        self.proj._updateProtocol(protocol)
+        self.proj.stopProtocol(protocol)
+        finished = {file: file.stat().st_mtime_ns for file in job.glob("micrographs/*_autopick.star")}
+        self.assertGreater(len(finished), 0)
+        protocol.runMode.set(0)  # resume
+        self.finish(protocol)
+        self.assertEqual({file: file.stat().st_mtime_ns for file in finished}, finished)
+        self.assertEqual(self.places(protocol.outputCoordinates), self.headless("--views", "4"))
+
     def test_one_broken_micrograph_of_a_batch_is_left_out(self):
         folder = self.data / "partly"
         shutil.copytree(self.data / "Micrographs", folder)
