@@ -17,6 +17,7 @@ from relion_ext_picker.evaluation.curves import Matches, match_picks
 from relion_ext_picker.evaluation.matching import match
 from relion_ext_picker.io.coordinates import read_coordinate_set
 from relion_ext_picker.options import EvaluateOptions
+from relion_ext_picker.relion.correlations import read_postprocess
 from relion_ext_picker.relion.pipeline import read_pipeline
 from relion_ext_picker.report import plots
 from relion_ext_picker.report.evaluation import Measure, Section
@@ -246,10 +247,15 @@ def _tasks(last: Mapping[str, str], options: EvaluateOptions) -> list[tuple[str,
     if last["PostProcess"]:
         tasks.append(("PostProcess", last["PostProcess"], partial(of_postprocess, Path(last["PostProcess"]))))
     if last["LocalRes"]:
-        mask = Path(options.in_mask) if options.in_mask else None
-        local = partial(of_local_resolution, Path(last["LocalRes"]), mask, None)
-        tasks.append(("local resolution", last["LocalRes"], local))
+        tasks.append(("local resolution", last["LocalRes"], partial(_local, last, options.in_mask)))
     return tasks
+
+
+def _local(last: Mapping[str, str], mask: str) -> Section:
+    """Local resolution inside the mask given, or that of PostProcess: with the solvent it would say little."""
+    if not mask and last["PostProcess"]:
+        mask = read_postprocess(Path(last["PostProcess"])).mask
+    return of_local_resolution(Path(last["LocalRes"]), Path(mask) if mask else None, None)
 
 
 def _folder(name: str) -> str:

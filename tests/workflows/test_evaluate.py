@@ -287,8 +287,11 @@ def test_comparison_with_what_follows_in_the_pipeline(project: Simulated, capsys
     Path("Refine3D/job005").mkdir(parents=True)
     particles(Path("Refine3D/job005/run_data.star"), 300)
     postprocess(Path("PostProcess/job006"), 0.1)
+    Path("LocalRes/job007").mkdir(parents=True)
+    half_maps(Path("LocalRes/job007"))
     into = ("External/job002/autopick.star Extract/job004/", "Extract/job004/particles.star Refine3D/job005/",
-            "Refine3D/job005/run_half1_class001_unfil.mrc PostProcess/job006/")  # fmt: skip
+            "Refine3D/job005/run_half1_class001_unfil.mrc PostProcess/job006/",
+            "Refine3D/job005/run_half1_class001_unfil.mrc LocalRes/job007/")  # fmt: skip
     out = ("External/job002/ External/job002/autopick.star", "Extract/job004/ Extract/job004/particles.star")
     Path("default_pipeline.star").write_text(PIPELINE.format("\n".join(into), "\n".join(out)))
     capsys.readouterr()
@@ -299,6 +302,7 @@ def test_comparison_with_what_follows_in_the_pipeline(project: Simulated, capsys
     assert jobs["name"] == names
     assert jobs["recall"][0] > jobs["recall"][1] and jobs["precision"][2] == 1
     assert jobs["picks"][2] == 30 and jobs["centring"][2] < 3
+    assert jobs["local_resolution"][0] == pytest.approx(10.4, abs=0.1)
     assert jobs["refined"] == [300, None, None] and jobs["resolution"][0] == pytest.approx(10, abs=0.8)
     places = found["tables"]["found"]
     everything = dict(zip(places["by"], places["places"], strict=True))
