@@ -12,6 +12,10 @@ from types import ModuleType
 import numpy as np
 import pytest
 
+from relion_ext_picker.arguments import parse
+from relion_ext_picker.options import SimulateOptions
+from relion_ext_picker.workflows.simulate import write_project
+
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 
 
@@ -177,3 +181,21 @@ def test_a_sheet_is_a_small_file_of_few_colours(
     assert (grey[:108, :108] == 255).all(), "an empty panel"
     assert len(np.unique(grey[8:108, 116:216])) == sheets.GREYS
     assert (tmp_path / "sheet.png").stat().st_size < 10_000
+
+
+def test_the_feedback_loop_simulates_and_draws_hand_picks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    loop = module("feedback_loop", monkeypatch)
+    known = parse(["simulate", "--o", "x", *loop.SIMULATE]).options
+    assert isinstance(known, SimulateOptions) and known.pixel_size == loop.PIXEL_SIZE
+    few = SimulateOptions(
+        o=str(tmp_path / "p"), micrographs=6, particles=30, size="512x512", pixel_size=4, contaminants=0
+    )
+    truth = {item.micrograph.name: item.xy for item in write_project(few)}
+    loop.hand_picks(tmp_path / "p")
+    lines = (tmp_path / "p/hand_picks.csv").read_text().split()[1:]
+    places = {name: truth[name].tolist() for name in truth}
+    assert len(lines) == min(loop.HAND_PICKS, sum(map(len, truth.values())))
+    for line in lines:
+        name, x, y = line.split(",")
+        assert [float(x), float(y)] in places[name]
+    assert len({line.split(",")[0] for line in lines}) <= loop.HAND_PICKED
