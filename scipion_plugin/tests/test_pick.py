@@ -8,9 +8,10 @@ import threading
 import time
 from pathlib import Path
 
-from relion_ext_picker.options import MODES
+from relion_ext_picker.options import MODES, PRESETS_OF
 from scipion_plugin.tests.projects import COUNT, DIAMETER, PickerTest, write_noise
 
+QUICK = {"deepcryopicker": "clustering"}  # its default trains a network in every job, which takes a minute
 BOX = 48  # 1.5 diameters of 130 Å at 4 Å/px, made even
 
 
@@ -18,8 +19,10 @@ class TestRelionExtPickerPick(PickerTest):
     def test_every_mode_equals_the_program(self):
         for mode in MODES:
             with self.subTest(mode):
-                protocol = self.finish(self.picks(mode=mode, streamingBatchSize=0))
-                alone = self.headless("--mode", mode)
+                preset = QUICK.get(mode, "default")
+                chosen = {f"preset_{mode}": PRESETS_OF[mode].index(preset)}
+                protocol = self.finish(self.picks(mode=mode, streamingBatchSize=0, **chosen))
+                alone = self.headless("--mode", mode, *(("--preset", preset) if mode in QUICK else ()))
                 found = self.places(protocol.outputCoordinates)
                 self.assertEqual(found, alone)
                 self.assertEqual(len(found), COUNT)
