@@ -35,15 +35,15 @@ class RelionExtPickerPickOutputs(enum.Enum):
 
 
 class RelionExtPickerProtPick(RunsProgram, ProtParticlePickingAuto):
-    """Picks particles with DRPnet, DeepEM or DeepCryoPicker.
+    """Picks particles with one of the methods of relion_ext_picker.
 
     The only thing to enter is the diameter of the particle: its longest extent, in Å. Each pick has a score from 0 to
     1, `_pickerScore`; a lower threshold gives more picks. Micrographs are picked in batches, each by one run of the
     program, the same as RELION's External job starts; micrographs that arrive later are picked as they come.
 
     A mode or an option that trains on the micrographs themselves (retrain classifier, the published presets of DRPnet,
-    DeepCryoPicker) does so on the first batch; the other batches use its model. Set the batch size to 0 to train on
-    all micrographs that are there.
+    a mode that teaches itself) does so on the first batch; the other batches use its model. Set the batch size to 0 to
+    train on all micrographs that are there.
     """
 
     _label = "pick"
