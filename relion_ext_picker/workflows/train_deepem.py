@@ -1,7 +1,8 @@
 """``train --mode deepem``: from picks to a model, in one round or several (Fig. 2 of the paper).
 
 A round trains, tests on held-out micrographs and, where verified picks are at hand, adds to the training set for the
-next. The published networks are trained from random weights in every round, the default one goes on from what it knows.
+next. The published networks are trained from random weights in every round; the default one goes on from what it knows,
+but in a cross-validation, where that would have seen what it is tested on.
 """
 
 from __future__ import annotations
