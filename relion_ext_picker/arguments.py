@@ -265,7 +265,7 @@ def _help(item: Field[Any]) -> str:
     if info.choices:
         notes.append(f"one of {', '.join(info.choices)}")
     if info.required:
-        notes.append("required")
+        notes.append(f"required, but not with --mode {info.unless}" if info.unless else "required")
     elif default != "" and not (isinstance(default, float) and default < info.low):  # below: it means "not given"
         value = ("Yes" if default else "No") if isinstance(default, bool) else default
         notes.append(f"default {value:g}" if isinstance(value, float) else f"default {value}")

@@ -29,6 +29,7 @@ class Info:
     metavar: str = ""
     aliases: tuple[str, ...] = ()
     required: bool = False
+    unless: str = ""  # the mode in which a required option may be left out
     relion: str = ""  # the RELION job option that supplies it, where there is one
     mode: str = ""  # the only mode that has it, where it is not for all
     span: bool = False

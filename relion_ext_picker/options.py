@@ -31,22 +31,27 @@ from relion_ext_picker.option import (
 from relion_ext_picker.simulation_options import SimulateOptions
 
 __all__ = [
-    "COMMANDS", "FORMATS", "GENERATIONS", "MODES", "PRESETS", "PRESETS_OF", "RECIPES", "STAGES", "TRAINED",
-    "DemoOptions", "EvaluateOptions", "FeedbackOptions", "Info", "JobOptions", "PickOptions", "SimulateOptions",
-    "TrainOptions", "check", "default_of", "flag_of", "info_of", "opt", "parse_range", "range_of", "split_list",
-    "with_plain_model", "with_recipe",
+    "CLUSTERINGS", "COMMANDS", "FORMATS", "GENERATIONS", "MODES", "PRESETS", "PRESETS_OF", "RECIPES", "STAGES",
+    "TAUGHT", "TRAINED", "DemoOptions", "EvaluateOptions", "FeedbackOptions", "Info", "JobOptions", "PickOptions",
+    "SimulateOptions", "TrainOptions", "check", "default_of", "flag_of", "info_of", "opt", "parse_range",
+    "range_of", "split_list", "with_plain_model", "with_recipe",
 ]  # fmt: skip
 
 PRESETS_OF: Mapping[str, tuple[str, ...]] = {  # of each mode
     "drpnet": ("default", "paper", "paper-10005", "paper-10017", "paper-10061"),
     "deepem": ("default", "paper", "klh", "19s", "26s", "inflammasome"),
+    "deepcryopicker": ("default", "paper", "clustering"),
 }
 MODES = tuple(PRESETS_OF)
 PRESETS = tuple(dict.fromkeys(preset for presets in PRESETS_OF.values() for preset in presets))
-TRAINED = tuple(preset for preset in PRESETS if not preset.startswith("paper-"))  # the others share their networks
+TAUGHT = tuple(mode for mode in MODES if mode != "deepcryopicker")  # by the train command; the other teaches itself
+TRAINED = tuple(  # the others share their networks
+    preset for preset in PRESETS if not preset.startswith("paper-") and any(preset in PRESETS_OF[m] for m in TAUGHT)
+)
 FORMATS = ("star", "box", "csv")
 BUILTIN = "builtin"  # as --model
 MAXIMA = ("two-pass", "greedy")
+CLUSTERINGS = ("auto", "intensity", "superpixel")
 STAGES = ("both", "proposer", "classifier")
 RECIPES: Mapping[str, Mapping[str, float]] = {  # what an option of TrainOptions that is 0 stands for
     "DRPnet": {"steps": 600, "batch": 16, "learning_rate": 1e-3},
@@ -67,12 +72,14 @@ class PickOptions(JobOptions):
 
     mode: str = opt("drpnet", "Method.", choices=MODES)
     diameter: float = opt(
-        0.0, "Particle diameter: the longest extent of the particle.", unit="Å", low=1, high=5000, required=True
-    )
+        0.0, "Particle diameter: the longest extent of the particle. In --mode deepcryopicker 0 takes that of --model, "
+        "or estimates it from the micrographs.", unit="Å", low=1, high=5000, required=True, unless="deepcryopicker",
+    )  # fmt: skip
     preset: str = opt(
         "default", "default: the best we can do. paper…: the published method with the paper's or the authors' files' "
         "parameters. DeepEM: paper (any particle, rescaled) and klh, 19s, 26s, inflammasome (networks of the paper's "
-        "Table 1, micrographs as stored).", choices=PRESETS,
+        "Table 1, micrographs as stored). DeepCryoPicker: paper (the published network, for a GPU) and clustering (no "
+        "network, what clustering finds alone).", choices=PRESETS,
     )  # fmt: skip
     threshold: float = opt(
         -1.0, "Score from which a candidate is written; 0 writes every candidate, -1 takes the model's own.", low=-1,
@@ -108,6 +115,34 @@ class PickOptions(JobOptions):
         "two-pass", "Published DeepEM: how the best windows are found. two-pass: as the authors' program does; greedy: "
         "from the best one down, leaving out what is closer than --min-distance.", choices=MAXIMA, mode="deepem",
     )  # fmt: skip
+    clustering: str = opt(
+        "auto", "How DeepCryoPicker finds its first particles: intensity, for circles and rectangles; superpixel, for "
+        "irregular ones; auto, whichever finds particles that are more alike.", choices=CLUSTERINGS,
+        mode="deepcryopicker",
+    )  # fmt: skip
+    learn_from: int = opt(
+        20, "DeepCryoPicker learns from at most this many micrographs, evenly spread; 0 is all.", low=0, high=10**5,
+        mode="deepcryopicker",
+    )  # fmt: skip
+    negative: bool = opt(
+        False, "DeepCryoPicker: bad examples are a class of their own, beside background.", mode="deepcryopicker"
+    )
+    size_tolerance: float = opt(
+        0.15, "DeepCryoPicker, our choice: a circle or rectangle teaches if its size is within this share of the "
+        "median.", low=0.01, high=1, mode="deepcryopicker",
+    )  # fmt: skip
+    roundness_tolerance: float = opt(
+        1.1, "DeepCryoPicker, our choice: a circle teaches if its circularity (1 for a disc) is at most this many "
+        "times the mean.", low=1, high=5, mode="deepcryopicker",
+    )  # fmt: skip
+    ratio_tolerance: float = opt(
+        0.15, "DeepCryoPicker, our choice: a rectangle teaches if the ratio of its Feret diameters is within this of "
+        "the median.", low=0.01, high=1, mode="deepcryopicker",
+    )  # fmt: skip
+    area_tolerance: float = opt(
+        1.0, "DeepCryoPicker, our choice: an irregular particle teaches if its area is within this many standard "
+        "deviations of the mean.", low=0.1, high=10, mode="deepcryopicker",
+    )  # fmt: skip
     verify: bool = opt(True, "Use the second network, which rejects false positives.")
     retrain_classifier: bool = opt(
         False, "Train the second network on this job's own micrographs first, without labels, from candidates the "
@@ -130,7 +165,8 @@ class PickOptions(JobOptions):
 class TrainOptions(JobOptions):
     """Train the networks of a mode, from coordinates or from simulated particles."""
 
-    mode: str = opt("drpnet", "Method.", choices=MODES, group="Training")
+    mode: str = opt("drpnet", "Method; deepcryopicker teaches itself in a picking job.", choices=TAUGHT,
+                    group="Training")  # fmt: skip
     diameter: float = opt(
         0.0, "Particle diameter of --in_coords (not needed with --simulated).", unit="Å", low=1, high=5000,
         group="Training",
@@ -254,8 +290,9 @@ def check(options: Any) -> list[str]:
         info, value, flag = info_of(item), getattr(options, item.name), flag_of(item)
         unit = f" {info.unit}" if info.unit else ""
         if value == default_of(item):
-            if info.required:
-                problems.append(f"{flag} is required: {info.help[0].lower()}{info.help[1:]}")
+            if info.required and mode != info.unless:
+                what = info.help.partition(". ")[0].rstrip(".")
+                problems.append(f"{flag} is required: {what[0].lower()}{what[1:]}.")
             continue
         if info.mode and mode in MODES and mode != info.mode:
             problems.append(f"{flag}: an option of --mode {info.mode} only, not of {mode}")

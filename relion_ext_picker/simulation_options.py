@@ -10,7 +10,7 @@ HANDMADE = ("apoferritin", "klh", "20s", "bgal", "trpv1", "ribosome", "small")
 SHAPES = ("shell", "barrel", "cylinder", "ring", "irregular", "symmetric", "membrane", "compact", "rod")
 STRUCTURES = (*HANDMADE, *SHAPES)
 CONTAMINANTS = ("carbon", "hole", "crystal", "ethane", "gold", "aggregate", "broken")
-ORIENTATIONS = ("uniform", "cap", "belt", "mixed")
+ORIENTATIONS = ("uniform", "cap", "belt", "both", "mixed")
 CAMERAS = ("counting", "integrating", "ccd", "ideal")
 NO_PRESET = "none"
 SIMULATION_PRESETS = (
@@ -40,8 +40,8 @@ class SimulateOptions:
     particles: int = opt(80, "Mean number of particles per micrograph.", low=0, high=10**5, group="Specimen")
     overlaps: float = opt(0.04, "Share of the particles that may overlap others.", low=0, high=1, group="Specimen")
     orientations: str = opt(
-        "uniform", "uniform; cap: views along the particle's z axis; belt: views across it; mixed: 35 % cap, 35 % "
-        "belt, 30 % uniform.", choices=ORIENTATIONS, group="Specimen",
+        "uniform", "uniform; cap: views along the particle's z axis; belt: views across it; both: half cap, half "
+        "belt; mixed: 35 % cap, 35 % belt, 30 % uniform.", choices=ORIENTATIONS, group="Specimen",
     )  # fmt: skip
     orientation_spread: float = opt(
         20.0, "Standard deviation of cap and belt views about their direction.", unit="degrees", low=0, high=90,

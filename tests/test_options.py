@@ -90,7 +90,7 @@ SIMULATE = SimulateOptions(o="p")
     [
         ({"preset": "trvp1"}, "--preset trvp1: must be one of none, apoferritin, .*; did you mean trpv1\\?"),
         ({"camera": "counter"}, "--camera counter: must be one of counting, .*; did you mean counting\\?"),
-        ({"orientations": "top"}, "--orientations top: must be one of uniform, cap, belt, mixed"),
+        ({"orientations": "top"}, "--orientations top: must be one of uniform, cap, belt, both, mixed"),
         (
             {"contaminant_kinds": "gold,dust"},
             "--contaminant-kinds gold,dust: must be one or several, separated by comm",

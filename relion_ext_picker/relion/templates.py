@@ -34,6 +34,10 @@ _PICK_PARAMETERS = (
 )  # fmt: skip
 _TRAIN_PARAMETERS = ("mode", "diameter", "stage", "steps", "classifier_steps", "contrast", "gpu")
 _DEEPEM_PICK = ("mode", "diameter", "threshold", "min_distance", "max_picks", "contrast", "preset", "model", "gpu")
+_DEEPCRYOPICKER_PICK = (
+    "mode", "diameter", "threshold", "min_distance", "max_picks", "contrast", "clustering", "learn_from", "preset",
+    "gpu",
+)  # fmt: skip
 _DEEPEM_TRAIN = ("mode", "diameter", "preset", "tune", "contrast", "gpu")
 _FEEDBACK = ("diameter", "class_resolution", "class_relative", "class_share", "class_score", "min_pmax", "force")
 _EVALUATE = (
@@ -141,6 +145,9 @@ def generated() -> dict[str, str]:
         "templates/relion/pick_drpnet/job.star": job_star(PickOptions, _PICK_PARAMETERS, pick),
         "templates/relion/train_drpnet/job.star": job_star(TrainOptions, _TRAIN_PARAMETERS, {**train, "steps": steps}),
         "templates/relion/pick_deepem/job.star": job_star(PickOptions, _DEEPEM_PICK, {**pick, **trained}),
+        "templates/relion/pick_deepcryopicker/job.star": job_star(
+            PickOptions, _DEEPCRYOPICKER_PICK, {**pick, "mode": "deepcryopicker", "diameter": "0"}
+        ),
         "templates/relion/train_deepem/job.star": job_star(TrainOptions, _DEEPEM_TRAIN, {**train, "mode": "deepem"}),
         "templates/relion/evaluate/job.star": job_star(EvaluateOptions, _EVALUATE, evaluate),
         "templates/relion/feedback/job.star": job_star(FeedbackOptions, _FEEDBACK, feedback),

@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from relion_ext_picker.report.overlay import Overlay, compare
 from relion_ext_picker.report.statistics import Totals, totals
 from relion_ext_picker.report.summary import MicrographSummary
+from relion_ext_picker.report.teaching import Teaching
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -46,7 +47,7 @@ class Heading:
 
 def write_report(
     path: Path, summaries: Sequence[MicrographSummary], scores: Sequence[ArrayLike], overlays: Sequence[Overlay],
-    heading: Heading,
+    heading: Heading, teaching: Teaching | None = None,
 ) -> None:  # fmt: skip
     """Write the report as PDF: totals and settings, counts, scores, then one page per overlay.
 
@@ -63,6 +64,8 @@ def write_report(
     overlays : sequence of Overlay
         See :func:`~relion_ext_picker.report.statistics.representatives` for which micrographs to show.
     heading : Heading
+    teaching : Teaching, optional
+        How the picker taught itself in this job: more pages.
     """
     from relion_ext_picker.report import plots  # matplotlib takes half a second to import; only reports need it
 
@@ -73,16 +76,18 @@ def write_report(
     failures = [(item.name, item.message) for item in summaries if item.failed]
     limits = score_limits([item.score for item in overlays])
 
-    count = 3 + len(overlays)
+    more = teaching.pages() if teaching is not None else []
+    count = 3 + len(more) + len(overlays)
     footers = [f"relion_ext_picker  ·  {heading.title}  ·  page {number + 1} of {count}" for number in range(count)]
     pages: list[Callable[[], Figure]] = [
         partial(plots.cover_page, heading.title, _headlines(totals(summaries)), heading.settings, failures, footers[0]),
         partial(plots.counts_page, picks, footers[1]),
         partial(plots.scores_page, every, means, defocus, picks, (heading.threshold, footers[2])),
     ]
+    pages += [partial(draw, footer) for draw, footer in zip(more, footers[3:], strict=False)]
     pages += [
         partial(plots.overlay_page, overlay, limits, RULE, footer)
-        for overlay, footer in zip(overlays, footers[3:], strict=True)
+        for overlay, footer in zip(overlays, footers[3 + len(more) :], strict=True)
     ]
     plots.save_pdf(path, pages, heading.title)
 

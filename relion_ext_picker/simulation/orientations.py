@@ -11,7 +11,7 @@ import numpy as np
 
 from relion_ext_picker.types import Array
 
-KINDS = ("uniform", "cap", "belt", "mixed")
+KINDS = ("uniform", "cap", "belt", "both", "mixed")
 PREFERRED = 0.7  # share of "mixed" that has a preference, half of it for the cap and half for the belt
 
 
@@ -41,8 +41,9 @@ def draw_orientations(kind: str, spread: float, count: int, rng: np.random.Gener
     Parameters
     ----------
     kind : str
-        "uniform", "cap" (along the particle's z axis, from both sides), "belt" (across it) or "mixed" (of 70 % every
-        particle is in the cap or in the belt with equal chance, 30 % are uniform).
+        "uniform", "cap" (along the particle's z axis, from both sides), "belt" (across it), "both" (cap or belt with
+        equal chance) or "mixed" (of 70 % every particle is in the cap or in the belt with equal chance, 30 % are
+        uniform).
     spread : float
         Standard deviation about the preferred direction, degrees; unused by "uniform".
     count : int
@@ -64,13 +65,14 @@ def draw_orientations(kind: str, spread: float, count: int, rng: np.random.Gener
         return cap_orientations(count, spread, rng)
     if kind == "belt":
         return belt_orientations(count, spread, rng)
-    if kind != "mixed":
+    if kind not in ("both", "mixed"):
         raise ValueError(f"orientations {kind!r}: must be one of {', '.join(KINDS)}")
+    share = 1.0 if kind == "both" else PREFERRED
     chance = rng.random(count)[:, None]
     preferred = np.where(
-        chance < PREFERRED / 2, cap_orientations(count, spread, rng), belt_orientations(count, spread, rng)
+        chance < share / 2, cap_orientations(count, spread, rng), belt_orientations(count, spread, rng)
     )
-    return np.where(chance < PREFERRED, preferred, uniform_orientations(count, rng))
+    return np.where(chance < share, preferred, uniform_orientations(count, rng))
 
 
 def _with_tilt(tilt: np.ndarray[tuple[int], np.dtype[np.float64]], rng: np.random.Generator) -> Array:

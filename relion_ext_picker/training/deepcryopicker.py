@@ -9,7 +9,7 @@ The last round trains one network on all.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -19,9 +19,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from relion_ext_picker.evaluation.matching import match
-from relion_ext_picker.pickers.deepcryopicker.classes import kinds_among
-from relion_ext_picker.pickers.deepcryopicker.network import Shape
+from relion_ext_picker.pickers.deepcryopicker.classes import KINDS, kinds_among
+from relion_ext_picker.pickers.deepcryopicker.network import REFERENCE_DIAMETER, Shape
+from relion_ext_picker.pickers.deepcryopicker.outlines import kinds_at
 from relion_ext_picker.pickers.deepcryopicker.picker import DefaultDeepCryoPicker, untrained
+from relion_ext_picker.pickers.deepcryopicker.settings import WORKING_DIAMETER
 from relion_ext_picker.training.deepcryopicker_examples import (
     Drawing,
     Marked,
@@ -38,8 +40,12 @@ HIT_RADIUS = 0.4  # of the diameter: a find this close to a good candidate is th
 LEAST_REACH = 0.5  # log odds; less spread than this is chance
 DOUBT = 2.0  # log odds below the valley, down to where a find may still be a particle
 LEAST_ODDS = -14.0  # logarithm of the odds of the lowest score that is told from 0
+EVERY = 25  # steps between the points of a learning curve
 STEP, SMOOTH = 0.1, 0.5  # log odds: sampling and smoothing of the distribution of scores
 HALVES = ("first", "second")
+INSIDE = 0.35  # of the diameter: good finds are no closer to the edge
+ENOUGH = 20  # confirmed finds of a kind
+RARE = 0.1  # of the commonest kind: what is rarer is a mistake of the outlines
 NOISE = 0.2  # standard deviation of the noise added to a window, of that of the image
 EDGES = 0.2  # share of the windows that are shown as if cut by the edge of the micrograph
 BRIGHTNESS = 0.15  # windows are multiplied by 1 plus or minus this
@@ -60,8 +66,6 @@ class Recipe:
     drawing : Drawing
     particles : float
         Share of the particle classes in a batch.
-    held_out : float
-        Share of the micrographs that is kept for measuring accuracy.
     negative : bool
         Bad examples are a class of their own.
     shape : Shape
@@ -74,14 +78,14 @@ class Recipe:
     learning_rate: float = 2e-3
     drawing: Drawing = field(default_factory=Drawing)
     particles: float = 0.2
-    held_out: float = 0.0
     negative: bool = False
     shape: Shape = field(default_factory=Shape)
 
 
 def self_train(
-    marked: Sequence[Marked], recipe: Recipe, device: torch.device, seed: int, progress: Progress
-) -> DefaultDeepCryoPicker:
+    marked: Sequence[Marked], recipe: Recipe, device: torch.device, seed: int, progress: Progress,
+    check: Callable[[], None] = lambda: None,
+) -> DefaultDeepCryoPicker:  # fmt: skip
     """Train the compact network from the clustering of a few micrographs.
 
     Parameters
@@ -92,12 +96,15 @@ def self_train(
     device : torch.device
     seed : int
     progress : callable
-        Takes one line of text. It may raise, to stop the training.
+        Takes one line of text.
+    check : callable, optional
+        Called before every step; may raise, to stop the training.
 
     Returns
     -------
     DefaultDeepCryoPicker
-        Its card names what it learned from.
+        Its card names what it learned from: examples of each training, its loss every `EVERY` steps, and how many
+        windows of the other half of the micrographs the last pair of networks judged as the round before did.
 
     Raises
     ------
@@ -106,35 +113,55 @@ def self_train(
     """
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
-    known = list(marked) if len(marked) > 1 else halves(marked[0])
-    classes = classes_of(marked, negative=recipe.negative)
+    first = list(marked) if len(marked) > 1 else halves(marked[0])
+    known = first
     folds = [list(range(which, len(known), 2)) for which in (0, 1)]
-    history: list[dict[str, int]] = []
+    trainings: list[dict[str, Any]] = []
+
+    def drawn(picker: DefaultDeepCryoPicker, which: Sequence[int]) -> TrainingSet:
+        # A network finds particles at the edge, which clustering does not: what it leaves there is background.
+        drawing = recipe.drawing if known is first else replace(recipe.drawing, border=0.0)
+        chosen = [known[index] for index in which]
+        return draw_examples(picker.cut, chosen, picker.class_names, picker.card.reference_diameter, drawing, rng)
 
     def trained(which: Sequence[int], steps: int, text: str) -> DefaultDeepCryoPicker:
-        picker = untrained(classes, device, recipe.shape)
-        chosen = [known[index] for index in which]
-        examples = draw_examples(picker.cut, chosen, classes, picker.card.reference_diameter, recipe.drawing, rng)
-        history.append(examples.counts())
-        listed = ", ".join(f"{count} {name}" for name, count in history[-1].items())
-        progress(f"{text}: {len(chosen)} micrographs, {listed}")
+        picker = untrained(classes_of(known, negative=recipe.negative), device, recipe.shape)
+        examples = drawn(picker, which)
+        listed = ", ".join(f"{count} {name}" for name, count in examples.counts().items())
+        progress(f"{text}: {len(which)} micrographs, {listed}")
+        losses: list[Tensor] = []
+
+        def loss(network: nn.Module, batch: Batch) -> Tensor:
+            check()
+            value = _loss(network, batch)
+            losses.append(value.detach())
+            return value
+
         batches = balanced_batches(examples, int(rng.integers(2**31)), recipe.batch, recipe.particles)
         schedule = Schedule(steps, recipe.learning_rate, average=0.98, report=50)
-        network = fit(picker.network(), batches, _loss, schedule, device, lambda line, _: progress(f"{text}: {line}"))
+        network = fit(picker.network(), batches, loss, schedule, device, lambda line, _: progress(f"{text}: {line}"))
+        curve = [round(float(torch.stack(losses[at : at + EVERY]).mean()), 4) for at in range(0, steps, EVERY)]
+        trainings.append({"name": text, "examples": examples.counts(), "loss": curve})
         return picker.with_network(network.state_dict())
 
+    agreement = math.nan
     for number in range(1, recipe.rounds):
         pair = [
             trained(which, recipe.steps, f"round {number}, {name} half")
             for which, name in zip(folds, HALVES, strict=True)
         ]
+        agreement = float(np.mean([accuracy(pair[1 - half], drawn(pair[1 - half], folds[half])) for half in (0, 1)]))
+        progress(f"round {number}: {100 * agreement:.1f} % of the windows of the other half judged as taught")
         finds = [finds_of(pair[1 - index % 2], item) for index, item in enumerate(known)]
         limits = limits_of(finds)
-        known = [relabelled(item, found, limits) for item, found in zip(known, finds, strict=True)]
+        known = resorted([relabelled(item, found, limits) for item, found in zip(known, finds, strict=True)])
     picker = trained(range(len(known)), recipe.last_steps, f"round {recipe.rounds}")
     limits = limits_of([finds_of(picker, item) for item in known])
-    provenance: dict[str, Any] = {"micrographs": len(marked), "examples": history, "seed": seed}
-    return calibrated(picker, 0.5 * (limits.valley + limits.sure), provenance)
+    provenance: dict[str, Any] = {
+        "micrographs": len(marked), "seed": seed, "trainings": trainings, "every": EVERY,
+        "agreement": round(agreement, 4) if math.isfinite(agreement) else None,
+    }  # fmt: skip
+    return calibrated(picker, limits, provenance)
 
 
 def halves(item: Marked) -> list[Marked]:
@@ -152,7 +179,7 @@ def halves(item: Marked) -> list[Marked]:
          replace(grid, offset=(offset[0], offset[1]))),
     ):  # fmt: skip
         frame = ScoreMap(np.ascontiguousarray(part), moved)
-        found.append(Marked(item.name, frame, item.xy[inside], item.kind[inside], item.good[inside]))
+        found.append(Marked(item.name, frame, item.xy[inside], item.kind[inside], item.good[inside], item.shapes))
     return found
 
 
@@ -209,25 +236,41 @@ class Limits:
     doubtful: float
 
 
-def limits_of(finds: Sequence[Finds]) -> Limits:
-    """Where the finds of a network over several micrographs divide into particles and others.
+def limits_of(finds: Sequence[Finds]) -> dict[int, Limits]:
+    """Where the finds of a network over several micrographs divide into particles and others, for each kind.
 
     Scores of particles lie about a value that depends on how many were missed in training, and so does the gap
     between them and those of anything else. Where the heap of particles is, the finds tell that good candidates
-    confirm: its middle is their commonest score. It ends at Tukey's boundary of ordinary values (2.7 standard
-    deviations below the middle, for normal values), taken from the scores above the middle alone, because those below
-    hold the mistakes of the clustering. The valley is where finds of any kind are fewest, between the two heaps.
+    confirm: its middle is their commonest score, for every kind another, since some stand out less. It ends at Tukey's
+    boundary of ordinary values (2.7 standard deviations below the middle, for normal values), taken from the scores
+    above the middle alone, because those below hold the mistakes of the clustering. The valley is where finds of any
+    kind are fewest, between the two heaps. A kind with fewer than `ENOUGH` confirmed finds has the limits of all.
     """
-    odds = np.concatenate([found.odds for found in finds])
-    confirmed = np.concatenate([found.confirmed for found in finds])
+    kind, odds, confirmed = (
+        np.concatenate([getattr(found, name) for found in finds]) for name in ("kind", "odds", "confirmed")
+    )
     if not confirmed.any():
-        return Limits(0.0, 0.0, -DOUBT)
-    grid, density = _density(odds[confirmed], float(odds.max()))
-    middle = float(grid[density.argmax()])
-    above = odds[confirmed & (odds >= middle)]
-    fence = middle - max(4 * float(np.median(above) - middle) if len(above) else 0.0, LEAST_REACH)
-    valley = min(fence, valley_of(odds, fence))
-    return Limits(fence, valley, valley - DOUBT)
+        return dict.fromkeys(range(len(KINDS)), Limits(0.0, 0.0, -DOUBT))
+    together = _middle(odds[confirmed], float(odds.max()))
+    middle = {
+        each: _middle(odds[confirmed & (kind == each)], float(odds.max()))
+        if np.count_nonzero(confirmed & (kind == each)) >= ENOUGH else together for each in range(len(KINDS))
+    }  # fmt: skip
+    above = odds[confirmed] - np.array([middle[each] for each in kind[confirmed].tolist()])
+    reach = max(4 * float(np.median(above[above >= 0])) if (above >= 0).any() else 0.0, LEAST_REACH)
+    limits = {}
+    for each in range(len(KINDS)):
+        own = np.count_nonzero(confirmed & (kind == each)) >= ENOUGH
+        fence = middle[each] - reach
+        valley = min(fence, valley_of(odds[kind == each] if own else odds, fence))
+        limits[each] = Limits(fence, valley, valley - DOUBT)
+    return limits
+
+
+def _middle(odds: NDArray[np.float64], upper: float) -> float:
+    """The commonest value."""
+    grid, density = _density(odds, upper)
+    return float(grid[density.argmax()])
 
 
 def valley_of(odds: NDArray[np.float64], fence: float) -> float:
@@ -243,20 +286,57 @@ def _density(odds: NDArray[np.float64], upper: float) -> tuple[NDArray[np.float6
     return grid, np.exp(-0.5 * ((grid[:, None] - odds[None]) / SMOOTH) ** 2).sum(1)
 
 
-def relabelled(item: Marked, found: Finds, limits: Limits) -> Marked:
-    """The micrograph with what a network found in place of its candidates; good are those that it is sure of."""
-    kept = found.odds >= limits.doubtful
-    return Marked(item.name, item.frame, found.xy[kept], found.kind[kept], found.odds[kept] >= limits.sure)
+def relabelled(item: Marked, found: Finds, limits: Mapping[int, Limits]) -> Marked:
+    """The micrograph with what a network found in place of its candidates; good are those that it is sure of.
+
+    None at the edge is: the first networks never saw one, and would teach the next what they imagine there.
+    """
+    doubtful, sure = (
+        np.array([getattr(limits[kind], name) for kind in found.kind.tolist()]) for name in ("doubtful", "sure")
+    )
+    places = np.stack(item.frame.grid.from_original(found.xy), axis=1)
+    margin = np.minimum(places, np.array(item.frame.values.shape) - 1 - places).min(axis=1, initial=np.inf)
+    good = (found.odds >= sure) & (margin >= INSIDE * REFERENCE_DIAMETER)
+    kept = found.odds >= doubtful
+    return replace(item, xy=found.xy[kept], kind=found.kind[kept], good=good[kept])
 
 
-def calibrated(picker: DefaultDeepCryoPicker, limit: float, provenance: dict[str, Any]) -> DefaultDeepCryoPicker:
-    """The same picker with its scores so shifted that the limit (logarithm of the odds) becomes 0.5."""
+def resorted(marked: Sequence[Marked]) -> list[Marked]:
+    """The same micrographs, in which the outline of each candidate says whether it is a top or a side view.
+
+    The clustering sees few views of the kind that stands out less, and a network knows only the kinds it was taught; it
+    finds the others all the same. A kind that is rare among the good ones is taken for a mistake. What an outline does
+    not tell keeps the network's word.
+    """
+    found = [_seen(item) for item in marked]
+    counts = [sum(int((item.good & (kind == index)).sum()) for item, kind in zip(marked, found, strict=True))
+              for index in range(len(KINDS))]  # fmt: skip
+    common = np.array([count >= RARE * max(counts) for count in counts])
+    return [
+        replace(item, kind=np.where((kind >= 0) & common[kind], kind, item.kind))
+        for item, kind in zip(marked, found, strict=True)
+    ]
+
+
+def _seen(item: Marked) -> NDArray[np.int64]:
+    """Index of the kind that the outline of each candidate shows, -1 where it does not."""
+    if item.shapes is None:
+        return np.full(len(item.xy), -1, np.int64)
+    places = np.stack(item.shapes.grid.from_original(item.xy), axis=1)
+    kinds = kinds_at(item.shapes.values, places, WORKING_DIAMETER / 2)
+    return np.asarray([KINDS.index(str(kind)) if kind else -1 for kind in kinds], np.int64)
+
+
+def calibrated(
+    picker: DefaultDeepCryoPicker, limits: Mapping[int, Limits], provenance: dict[str, Any]
+) -> DefaultDeepCryoPicker:
+    """The same picker with its scores so shifted that 0.5 lies between the valley and the sure finds of each kind."""
     network = picker.network()
-    mine = torch.from_numpy(kinds_among(picker.class_names))
     assert network.output.bias is not None
     with torch.no_grad():
-        # Particle classes share the shift, so the odds of all of them together move by exactly this.
-        network.output.bias[mine] -= limit
+        for index in kinds_among(picker.class_names).tolist():
+            mine = limits[KINDS.index(picker.class_names[index])]
+            network.output.bias[index] -= 0.5 * (mine.valley + mine.sure)
     return picker.with_network(network.state_dict(), replace(picker.card, threshold=0.5, provenance=provenance))
 
 

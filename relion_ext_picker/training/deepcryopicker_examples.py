@@ -41,6 +41,8 @@ class Marked:
         Which of :data:`~relion_ext_picker.pickers.deepcryopicker.classes.KINDS`.
     good : ndarray, shape (n,), bool
         Whether a candidate serves as an example of its kind.
+    shapes : ScoreMap or None
+        The working image, in which circles are told from rectangles; None where all particles are irregular.
     """
 
     name: str
@@ -48,12 +50,13 @@ class Marked:
     xy: Array
     kind: NDArray[np.int64]
     good: NDArray[np.bool_]
+    shapes: ScoreMap | None = None
 
 
-def marked_of(name: str, frame: ScoreMap, found: Found) -> Marked:
-    """A prepared micrograph with what clustering found in it."""
+def marked_of(name: str, frame: ScoreMap, found: Found, shapes: ScoreMap | None = None) -> Marked:
+    """A prepared micrograph with what clustering found in it, and the image of its shapes; see :class:`Marked`."""
     kind = np.asarray([KINDS.index(str(kind)) for kind in found.kind], np.int64)
-    return Marked(name, frame, found.xy, kind, found.good)
+    return Marked(name, frame, found.xy, kind, found.good, shapes)
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -37,6 +38,7 @@ from relion_ext_picker.types import Array
 
 Progress = Callable[[str], None]
 TURNS = 4  # rotations of a window by 90 degrees
+TRIAL = 3  # steps after which the time of all is told
 LEVELS = 255  # windows are kept in bytes: six thousand of them take 300 MB
 
 
@@ -75,8 +77,9 @@ class PaperRecipe:
 
 
 def train_paper(
-    marked: Sequence[Marked], recipe: PaperRecipe, device: torch.device, seed: int, progress: Progress
-) -> PaperDeepCryoPicker:
+    marked: Sequence[Marked], recipe: PaperRecipe, device: torch.device, seed: int, progress: Progress,
+    check: Callable[[], None] = lambda: None,
+) -> PaperDeepCryoPicker:  # fmt: skip
     """Train the paper's network on the good particles of a clustering.
 
     Parameters
@@ -87,7 +90,9 @@ def train_paper(
     device : torch.device
     seed : int
     progress : callable
-        Takes one line of text per epoch. It may raise, to stop the training.
+        Takes one line of text per epoch.
+    check : callable, optional
+        Called before every step; may raise, to stop the training.
 
     Returns
     -------
@@ -119,8 +124,9 @@ def train_paper(
         )
     listed = ", ".join(f"{count} {name}" for name, count in training.counts().items())
     progress(f"training set: {len(parts[0])} micrographs, {listed}")
-    trained, reached = _fit(picker, training, validation, recipe, (seed, progress))
-    provenance: dict[str, Any] = {"micrographs": len(marked), "examples": [training.counts()], "seed": seed}
+    trained, reached, curve = _fit(picker, training, validation, recipe, (seed, progress, check))
+    trainings = [{"name": "the published network", "examples": training.counts(), "loss": curve}]
+    provenance: dict[str, Any] = {"micrographs": len(marked), "seed": seed, "trainings": trainings, "every": 0}
     if validation is not None:
         provenance["validation_accuracy"] = reached
     if testing is not None and len(testing):
@@ -198,20 +204,21 @@ def _fit(
     training: TrainingSet,
     validation: TrainingSet | None,
     recipe: PaperRecipe,
-    run: tuple[int, Progress],
-) -> tuple[PaperDeepCryoPicker, float]:
-    """The picker of the epoch that is best on the validation windows, else of the last one, and its accuracy."""
-    seed, progress = run
+    run: tuple[int, Progress, Callable[[], None]],
+) -> tuple[PaperDeepCryoPicker, float, list[float]]:
+    """The picker of the epoch that is best on the validation windows, else of the last, its accuracy, the losses."""
+    seed, progress, check = run
     rng = np.random.default_rng(seed)
     network = picker.network().train()
     optimiser = torch.optim.SGD(network.parameters(), recipe.learning_rate, recipe.momentum, weight_decay=5e-4)
     per_epoch = math.ceil(len(training) / recipe.batch)
     falling = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, recipe.epochs * per_epoch)
     device = picker.device
-    best, reached = picker, -1.0
+    best, reached, curve, begin = picker, -1.0, list[float](), time.perf_counter()
     for epoch in range(1, recipe.epochs + 1):
         order, total = rng.permutation(len(training)), 0.0
         for start in range(0, len(order), recipe.batch):
+            check()
             chosen = order[start : start + recipe.batch]
             windows = _shown(training.windows[chosen], recipe.variants, rng).to(device)
             labels = torch.from_numpy(training.labels[chosen]).to(device)
@@ -224,13 +231,18 @@ def _fit(
             optimiser.step()
             falling.step()
             total += float(loss.detach()) * len(chosen)
+            if epoch == 1 and start == TRIAL * recipe.batch:
+                pace = (time.perf_counter() - begin) / (TRIAL + 1)
+                progress(f"{pace:.1f} s per step: {recipe.epochs} epochs will take about "
+                         f"{pace * recipe.epochs * per_epoch / 60:.0f} minutes")  # fmt: skip
         now = picker.with_network(network.state_dict())
         accuracy = window_accuracy(now, validation) if validation is not None else float(epoch)
         if accuracy >= reached:
             best, reached = now, accuracy
         seen = f", {100 * accuracy:.2f} % of the validation windows right" if validation is not None else ""
-        progress(f"epoch {epoch}/{recipe.epochs}: loss {total / len(order):.4f}{seen}")
-    return best, reached
+        curve.append(round(total / len(order), 4))
+        progress(f"epoch {epoch}/{recipe.epochs}: loss {curve[-1]:.4f}{seen}")
+    return best, reached, curve
 
 
 def _shown(windows: NDArray[np.generic], share: float, rng: np.random.Generator) -> torch.Tensor:

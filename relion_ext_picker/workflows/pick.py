@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
+from dataclasses import fields
 from functools import cache
 
 from relion_ext_picker import __version__
 from relion_ext_picker.errors import InputError
 from relion_ext_picker.io.coordinates import write_box, write_csv
-from relion_ext_picker.options import FORMATS, PickOptions, with_plain_model
+from relion_ext_picker.options import FORMATS, PickOptions, info_of, with_plain_model
 from relion_ext_picker.pickers.base import Picker, Request, class_numbers, pick_prepared
 from relion_ext_picker.relion.job import JobDirectory
 from relion_ext_picker.relion.names import coordinate_path
@@ -18,16 +19,18 @@ from relion_ext_picker.relion.star import write_coordinate_nodes, write_microgra
 from relion_ext_picker.report.progress import Progress
 from relion_ext_picker.report.summary import MicrographSummary
 from relion_ext_picker.types import Micrograph, Picks
+from relion_ext_picker.workflows.deepcryopicker import deepcryopicker
+from relion_ext_picker.workflows.deepcryopicker_report import teaching_of
 from relion_ext_picker.workflows.models import choose_device, fingerprint, load_picker, model_path
 from relion_ext_picker.workflows.reading import Prepared, prepared, request_of
 from relion_ext_picker.workflows.record import NAME as RECORD
 from relion_ext_picker.workflows.record import Record
 from relion_ext_picker.workflows.reporting import write_job_report, write_summary
-from relion_ext_picker.workflows.retrain import job_picker
+from relion_ext_picker.workflows.retrain import MODEL, job_picker
 from relion_ext_picker.workflows.scanning import advise, scanning
 from relion_ext_picker.workflows.sources import find_micrographs
 
-RESULTS = ("*_autopick.star", "*_autopick.box", "*_autopick.csv", RECORD, "model.safetensors")
+PICKS = ("*_autopick.star", "*_autopick.box", "*_autopick.csv", RECORD)
 
 _log = logging.getLogger(__name__)
 
@@ -54,15 +57,22 @@ def _pick(job: JobDirectory, options: PickOptions) -> None:
     formats = _formats(options.formats)
     micrographs = find_micrographs(options.in_mics, options.mics, options.pixel_size)
     device = choose_device(options.gpu, options.j)
-    picker = load_picker(options.mode, options.preset, options.model, device, options.views)
-    scanning(picker, options, micrographs[0].pixel_size)  # refuses now what cannot be
-    advise(options)
-    job.check_abort()
-    changed = job.settings_changed(_settings(options), RESULTS)
+    settings = _settings(options)
+    if options.mode == "deepcryopicker":
+        job.check_abort()
+        changed = job.settings_changed(settings, PICKS)  # its model is kept while it holds
+        picker, options = deepcryopicker(job, options, micrographs, device)
+    else:
+        picker = load_picker(options.mode, options.preset, options.model, device, options.views)
+        scanning(picker, options, micrographs[0].pixel_size)  # refuses now what cannot be
+        advise(options)
+        job.check_abort()
+        changed = job.settings_changed(settings, (*PICKS, MODEL))
     record = Record(job.path, keep=not changed)
     try:
         todo = [item for item in micrographs if record.finished(item) is None]
-        picker = job_picker(job, picker, options, micrographs if todo else [])
+        if options.mode != "deepcryopicker":
+            picker = job_picker(job, picker, options, micrographs if todo else [])
         request = request_of(options)
         summaries = _pick_all(job, picker, micrographs, record, (request, options, formats))
     finally:
@@ -162,7 +172,8 @@ def _finish(
     write_summary(job, summaries)
     if options.report:
         threshold = options.threshold if options.threshold >= 0 else picker.card.threshold
-        write_job_report(job, options, summaries, record, threshold)
+        teaching = teaching_of(job, options, micrographs, picker)
+        write_job_report(job, options, summaries, record, threshold, teaching)
         job.declare("logfile.pdf", "logfile")
     if sum(item.picks for item in good) == 0:
         _log.warning("no particles were found in %d micrographs: check --diameter and --threshold", len(good))
@@ -182,7 +193,9 @@ def _settings(options: PickOptions) -> dict[str, object]:
         "mode", "diameter", "preset", "threshold", "model", "min_distance", "max_picks", "border", "contrast", "views",
         "verify", "retrain_classifier", "step", "std_window", "maxima", "formats", "box_size", "pixel_size", "seed",
     )  # fmt: skip
-    settings: dict[str, object] = {name: getattr(options, name) for name in names}
-    settings["model_sha256"] = fingerprint(model_path(options.mode, options.preset, options.model))
+    own = tuple(item.name for item in fields(options) if info_of(item).mode == options.mode == "deepcryopicker")
+    settings: dict[str, object] = {name: getattr(options, name) for name in (*names, *own)}
+    if options.model or options.mode != "deepcryopicker":
+        settings["model_sha256"] = fingerprint(model_path(options.mode, options.preset, options.model))
     settings["version"] = __version__
     return settings

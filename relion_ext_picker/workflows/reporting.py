@@ -18,6 +18,7 @@ from relion_ext_picker.report.overlay import Overlay, make_overlay
 from relion_ext_picker.report.pdf import Heading, write_report
 from relion_ext_picker.report.statistics import representatives
 from relion_ext_picker.report.summary import MicrographSummary, summary_columns
+from relion_ext_picker.report.teaching import Teaching
 from relion_ext_picker.workflows.record import Entry, Record
 
 _log = logging.getLogger(__name__)
@@ -29,8 +30,9 @@ def write_summary(job: JobDirectory, summaries: Sequence[MicrographSummary]) -> 
 
 
 def write_job_report(
-    job: JobDirectory, options: PickOptions, summaries: Sequence[MicrographSummary], record: Record, threshold: float
-) -> None:
+    job: JobDirectory, options: PickOptions, summaries: Sequence[MicrographSummary], record: Record, threshold: float,
+    teaching: Teaching | None = None,
+) -> None:  # fmt: skip
     """logfile.pdf, with overlays of the best, the median and the worst micrograph."""
     none = np.zeros(0, np.float32)
     scores = [record.entries[item.name].score if not item.failed else none for item in summaries]
@@ -39,7 +41,7 @@ def write_job_report(
     for place, index in representatives(summaries):
         overlay = _overlay(f"{place} micrograph", record.entries[summaries[index].name], options)
         overlays += [overlay] if overlay is not None else []
-    job.write("logfile.pdf", lambda path: write_report(path, summaries, scores, overlays, heading))
+    job.write("logfile.pdf", lambda path: write_report(path, summaries, scores, overlays, heading, teaching))
 
 
 def _overlay(place: str, entry: Entry, options: PickOptions) -> Overlay | None:
@@ -61,7 +63,7 @@ def _settings_text(options: PickOptions, threshold: float) -> dict[str, str]:
         "mode, preset": f"{options.mode}, {options.preset}",
         "diameter": f"{options.diameter:g} Å",
         "threshold": f"{threshold:.3g}" + (" (the model's own)" if options.threshold < 0 else ""),
-        "model": options.model or "built-in",
+        "model": options.model or ("taught in this job" if options.mode == "deepcryopicker" else "built-in"),
     }
     for item in fields(options):
         value, group = getattr(options, item.name), info_of(item).group

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +14,8 @@ from relion_ext_picker.errors import InputError
 from relion_ext_picker.evaluation.matching import match
 from relion_ext_picker.io.coordinate_files import read_coordinates
 from relion_ext_picker.io.mrc import read_micrograph
-from relion_ext_picker.pickers.deepcryopicker.diameter import estimate_diameter, search_diameter
-from relion_ext_picker.pickers.deepcryopicker.find import Found, find_particles, preferred, preferred_method
+from relion_ext_picker.pickers.deepcryopicker.diameter import Estimate, estimate_diameter, search_diameter
+from relion_ext_picker.pickers.deepcryopicker.find import Found, find_particles, preferred, preferred_for_all, trials
 from relion_ext_picker.pickers.deepcryopicker.preprocess import trace, working_image
 from relion_ext_picker.pickers.deepcryopicker.settings import ClusterSettings, UnsupervisedSettings
 from relion_ext_picker.report.plots.steps import steps_figure
@@ -44,8 +45,8 @@ def test_discs_are_found_as_top_views(discs: Scene, diameter: float | None) -> N
     assert (found.kind == "top").all()
     assert found.good.mean() > 0.7
     assert (np.diff(found.quality) <= 0).all()
-    size, spread = estimate_diameter([found])
-    assert size == pytest.approx(80, rel=0.08) and spread < 5
+    estimate = estimate_diameter([found])
+    assert estimate.diameter == pytest.approx(80, rel=0.08) and estimate.spread < 5
 
 
 def test_top_and_side_views_are_told_apart(views: Scene) -> None:
@@ -91,7 +92,7 @@ def test_constant_and_tiny_images_give_nothing() -> None:
         found = find_particles(np.full(shape, 7.0, np.float32), diameter_px=40.0)
         assert len(found) == 0 and found.xy.shape == (0, 2) and found.consistency == 0
     assert len(find_particles(np.random.default_rng(0).normal(size=(24, 24)).astype(np.float32))) <= 1
-    assert estimate_diameter([]) == (0.0, 0.0)
+    assert estimate_diameter([]) == Estimate(0.0, 0.0, 0) and not Estimate().sure
 
 
 def test_nothing_is_good_inside_a_crystal(discs: Scene) -> None:
@@ -111,24 +112,30 @@ def test_the_clustering_can_be_chosen(discs: Scene) -> None:
     regular = find_particles(discs.image, UnsupervisedSettings(cluster=ClusterSettings(method="intensity")), 80.0)
     assert preferred([irregular, regular], 1.15) is regular
     assert preferred([irregular, regular], 0.01) is irregular
-    assert preferred_method([regular, regular]) == "intensity" and preferred_method([irregular]) == "superpixel"
+    both = trials(discs.image, diameter_px=80.0)
+    assert [each.method for each in both] == ["intensity", "superpixel"]
+    poor = replace(regular, consistency=irregular.consistency)
+    for tried, methods in (
+        ([both, [poor, irregular]], ["intensity", "intensity"]),
+        ([both, both, [replace(poor, consistency=0.1), irregular]], ["intensity", "intensity", "superpixel"]),
+    ):
+        assert [each.method for each in preferred_for_all(tried, 1.15)] == methods
     with pytest.raises(InputError, match="must be one of auto, intensity, superpixel"):
         find_particles(discs.image, UnsupervisedSettings(cluster=ClusterSettings(method="fuzzy")))
 
 
 def test_larger_kind_decides_the_diameter_unless_rare(views: Scene) -> None:
     found = find_particles(views.image, diameter_px=80.0)
-    both = estimate_diameter([found])[0]
+    both = estimate_diameter([found]).diameter
     tops = found.radius[found.good & (found.kind == "top")]
     sides = found.radius[found.good & (found.kind == "side")]
     assert both == pytest.approx(2 * max(np.median(tops), np.median(sides)))
 
 
 def test_the_diameter_is_found_by_trying(discs: Scene) -> None:
-    size, _ = search_diameter([discs.image])
-    assert size == pytest.approx(80, rel=0.08)
+    assert search_diameter([discs.image]).diameter == pytest.approx(80, rel=0.08)
     noise = np.random.default_rng(2).normal(size=(400, 400)).astype(np.float32)
-    assert search_diameter([noise]) == (0.0, 0.0)
+    assert search_diameter([noise]).count == 0
 
 
 def test_figure_of_the_steps(discs: Scene) -> None:

@@ -126,7 +126,7 @@ def test_a_bad_circle_is_bad(bad: Shape) -> None:
 
 @pytest.mark.parametrize(
     "bad",
-    [replace(SIDE, rectangle=0.7), replace(SIDE, ratio=0.9), replace(SIDE, radius=26.0), replace(SIDE, whole=False)],
+    [replace(SIDE, rectangle=0.65), replace(SIDE, ratio=0.9), replace(SIDE, radius=26.0), replace(SIDE, whole=False)],
 )
 def test_a_bad_rectangle_is_bad(bad: Shape) -> None:
     good, _ = grading.grade(spread([SIDE] * 6 + [bad]), np.full(7, 9.0))

@@ -37,7 +37,7 @@ def test_the_command_of_a_template_is_understood(name: str, tmp_path: Path) -> N
             words += [f"--{options[f'param{number}_label']}", options[f"param{number}_value"]]
     words += ["--j", options["nr_threads"], "--pipeline_control", "External/job001/"]
     parsed = parse(words).options
-    assert parsed.diameter == 120
+    assert parsed.diameter == (0 if getattr(parsed, "mode", "") == "deepcryopicker" else 120)
     assert parsed.pipeline_control == parsed.o == "External/job001/"
 
 

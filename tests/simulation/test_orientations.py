@@ -52,6 +52,13 @@ def test_mixed_has_both_and_the_rest() -> None:
     assert belt == pytest.approx(PREFERRED / 2 + rest * uniform_belt, abs=0.01)
 
 
+def test_both_has_cap_and_belt_alone() -> None:
+    away = np.degrees(np.arccos(np.abs(axes("both", 3.0)[:, 2])))
+    assert np.mean(away < 15) == pytest.approx(0.5, abs=0.01)
+    assert np.mean(away > 75) == pytest.approx(0.5, abs=0.01)
+    assert np.mean((away > 20) & (away < 70)) == 0
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_spin_is_uniform_and_none_is_possible(kind: str) -> None:
     psi = draw_orientations(kind, 20.0, COUNT, np.random.default_rng(2))[:, 2]
@@ -60,5 +67,5 @@ def test_spin_is_uniform_and_none_is_possible(kind: str) -> None:
 
 
 def test_an_unknown_kind_is_refused() -> None:
-    with pytest.raises(ValueError, match="uniform, cap, belt, mixed"):
+    with pytest.raises(ValueError, match="uniform, cap, belt, both, mixed"):
         draw_orientations("pole", 20.0, 3, np.random.default_rng(0))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,7 @@ import torch
 from relion_ext_picker.evaluation.matching import match
 from relion_ext_picker.pickers.base import Request, class_numbers, pick_prepared
 from relion_ext_picker.pickers.deepcryopicker.network import Shape
+from relion_ext_picker.pickers.deepcryopicker.preprocess import working_image
 from relion_ext_picker.training.deepcryopicker import (
     Finds,
     Limits,
@@ -17,6 +20,7 @@ from relion_ext_picker.training.deepcryopicker import (
     halves,
     limits_of,
     relabelled,
+    resorted,
     self_train,
     valley_of,
 )
@@ -105,7 +109,7 @@ def test_progress_and_card_tell_what_was_learned(learned):
     assert any(line.startswith("round 1, first half: 4 micrographs") for line in lines)
     assert any("step 80/80" in line for line in lines)
     assert picker.card.networks["net"]["config"]["classes"] == ["top", "side", "background"]
-    assert picker.card.provenance["micrographs"] == 8 and len(picker.card.provenance["examples"]) == 3
+    assert picker.card.provenance["micrographs"] == 8 and len(picker.card.provenance["trainings"]) == 3
     assert picker.card.threshold == 0.5
 
 
@@ -143,7 +147,7 @@ def finds(particles: float, others: float, seed: int = 0, wrong: int = 0) -> Fin
 @pytest.mark.parametrize("wrong", [0, 60])
 def test_limits_lie_between_the_heaps(particles, others, wrong):
     found = finds(particles, others, wrong=wrong)
-    limits = limits_of([found])
+    limits = limits_of([found])[0]
     assert limits.doubtful < limits.valley <= limits.sure
     assert (found.odds[:300] >= limits.sure).mean() > 0.9 and (found.odds[300:] >= limits.sure).mean() < 0.02
     assert (found.odds[:300] >= limits.valley).mean() > 0.97 and (found.odds[300:] >= limits.valley).mean() < 0.05
@@ -152,7 +156,7 @@ def test_limits_lie_between_the_heaps(particles, others, wrong):
 def test_without_confirmed_finds_even_odds_decide():
     found = finds(4.0, -4.0)
     nothing = Finds(found.xy, found.kind, found.odds, np.zeros(1200, bool))
-    assert limits_of([nothing]).valley == 0
+    assert limits_of([nothing])[0].valley == 0
 
 
 def test_the_valley_is_where_values_are_fewest():
@@ -163,12 +167,39 @@ def test_the_valley_is_where_values_are_fewest():
 
 def test_sure_finds_are_good_and_doubtful_ones_candidates():
     item, _, _ = clustered(0)
-    odds = np.array([3.0, 1.5, 0.2, -3.0])
-    xy = np.arange(8, dtype=np.float32).reshape(4, 2)
-    found = Finds(xy, np.array([0, 1, 0, 1]), odds, np.zeros(4, bool))
-    again = relabelled(item, found, Limits(sure=1.0, valley=0.5, doubtful=-1.5))
-    assert again.good.tolist() == [True, True, False] and again.kind.tolist() == [0, 1, 0]
-    assert np.array_equal(again.xy, xy[:3])
+    odds = np.array([3.0, 1.5, 0.2, -3.0, 9.0])
+    xy = 100 + np.arange(10, dtype=np.float32).reshape(5, 2)
+    xy[4] = 2.0  # at the edge
+    found = Finds(xy, np.array([0, 1, 0, 1, 0]), odds, np.zeros(5, bool))
+    again = relabelled(item, found, dict.fromkeys(range(3), Limits(sure=1.0, valley=0.5, doubtful=-1.5)))
+    assert again.good.tolist() == [True, True, False, False] and again.kind.tolist() == [0, 1, 0, 0]
+    assert np.array_equal(again.xy, xy[[0, 1, 2, 4]])
+
+
+def test_every_kind_has_limits_of_its_own():
+    tops, sides = finds(5.0, -5.0, seed=1), finds(1.0, -5.0, seed=2)
+    limits = limits_of([tops, replace(sides, kind=np.ones(1200, np.int64))])
+    assert limits[0].sure > limits[1].sure + 2
+    for found, limit in ((tops, limits[0]), (sides, limits[1])):
+        assert (found.odds[:300] >= limit.sure).mean() > 0.9 and (found.odds[300:] >= limit.sure).mean() < 0.01
+
+
+def test_outlines_tell_the_kinds_that_a_network_does_not_know():
+    frame, xy, kind = field(3, side=400)
+    item = Marked(
+        "m", frame, xy, np.zeros(len(xy), np.int64), np.ones(len(xy), bool), working_image(frame.values, 32.0)
+    )
+    (sorted_out,) = resorted([item])
+    assert (sorted_out.kind == kind).mean() > 0.85
+    rare = kind.astype(bool) & (np.arange(len(kind)) > 3)
+    few = replace(
+        item,
+        xy=xy[~rare],
+        kind=np.zeros(np.count_nonzero(~rare), np.int64),
+        good=np.ones(np.count_nonzero(~rare), bool),
+    )
+    assert not resorted([few])[0].kind.any()  # one or two rectangles are mistakes
+    assert resorted([replace(item, shapes=None)])[0].kind.sum() == 0
 
 
 def test_the_papers_training_set():

@@ -12,11 +12,14 @@ from relion_ext_picker.errors import InputError
 from relion_ext_picker.pickers.deepcryopicker import clustering, grading, shapes
 from relion_ext_picker.pickers.deepcryopicker.circles import find_circles
 from relion_ext_picker.pickers.deepcryopicker.foreign import foreign_areas
+from relion_ext_picker.pickers.deepcryopicker.outlines import outlined
 from relion_ext_picker.pickers.deepcryopicker.preprocess import enhance, working_image
 from relion_ext_picker.pickers.deepcryopicker.settings import WORKING_DIAMETER, UnsupervisedSettings
+from relion_ext_picker.pickers.deepcryopicker.shapes import Shape
 from relion_ext_picker.types import Array, Grid, ScoreMap
 
 METHODS = ("intensity", "superpixel")
+CLEARLY = 1.3  # times as consistent: a micrograph goes its own way
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,16 @@ class Found:
 def find_particles(
     image: Array, settings: UnsupervisedSettings | None = None, diameter_px: float | None = None
 ) -> Found:
-    """Find the particles of one micrograph and grade them.
+    """Find the particles of one micrograph and grade them, by the clustering whose particles are more alike.
+
+    See :func:`trials` for the parameters.
+    """
+    use = settings or UnsupervisedSettings()
+    return preferred(trials(image, use, diameter_px), use.cluster.favour)
+
+
+def trials(image: Array, settings: UnsupervisedSettings | None = None, diameter_px: float | None = None) -> list[Found]:
+    """Find the particles of one micrograph and grade them, by each of the clusterings that are asked for.
 
     Parameters
     ----------
@@ -78,8 +90,8 @@ def find_particles(
 
     Returns
     -------
-    Found
-        Empty where nothing looks like a particle.
+    list of Found
+        One per clustering; empty ones where nothing looks like a particle.
 
     Raises
     ------
@@ -98,7 +110,7 @@ def find_particles(
         frame, enhanced, foreign_areas(frame.values, float(np.sqrt(radii[0] * radii[1])), use.foreign), radii
     )
     methods = METHODS if use.cluster.method == "auto" else (use.cluster.method,)
-    return preferred([_with_method(method, prepared, use) for method in methods], use.cluster.favour)
+    return [_with_method(method, prepared, use) for method in methods]
 
 
 @dataclass(frozen=True)
@@ -127,14 +139,14 @@ def _with_method(method: str, prepared: _Prepared, use: UnsupervisedSettings) ->
     frame = prepared.frame
     largest = use.shape.largest * np.pi * radii[1] ** 2
     found = [shape for shape in found if shape.radius <= 1.2 * radii[1] and shape.area <= largest]
-    strength = grading.contrast(frame.values, found)
-    present = strength >= use.grade.presence
-    found, strength = [shape for shape, seen in zip(found, present, strict=True) if seen], strength[present]
+    # What does not stand out is noise of the mask, and must not count as a neighbour either.
+    found = _present(frame.values, found, use)[0]
+    found, strength = _present(frame.values, outlined(frame.values, found, method == "intensity", use.outline), use)
     good, quality = grading.grade(found, strength, use.grade)
-    consistency = grading.consistency(found, good)
-    if method == "intensity" and not use.shape.leftovers:
-        regular = np.array([shape.kind != "irregular" for shape in found], bool)
-        found = [shape for shape in found if shape.kind != "irregular"]
+    regular = np.array([shape.kind != "irregular" for shape in found], bool) | (method == "superpixel")
+    consistency = grading.consistency(found, good & regular)
+    if not use.shape.leftovers:
+        found = [shape for shape, kept in zip(found, regular, strict=True) if kept]
         good, quality, strength = good[regular], quality[regular], strength[regular]
     order = np.argsort(-quality, kind="stable")
     scale = float(np.sqrt(frame.grid.scale[0] * frame.grid.scale[1]))
@@ -152,19 +164,43 @@ def _with_method(method: str, prepared: _Prepared, use: UnsupervisedSettings) ->
     )
 
 
-def preferred(trials: Sequence[Found], favour: float = 1.0) -> Found:
+def _present(
+    image: Array, shapes: Sequence[Shape], use: UnsupervisedSettings
+) -> tuple[list[Shape], NDArray[np.float64]]:
+    """What stands out of the image, and its contrast."""
+    strength = grading.contrast(image, shapes)
+    seen = strength >= use.grade.presence
+    return [shape for shape, kept in zip(shapes, seen, strict=True) if kept], strength[seen]
+
+
+def preferred(tried: Sequence[Found], favour: float = 1.0) -> Found:
     """Of the same micrograph with both clusterings the one whose particles are more alike.
 
     Parameters
     ----------
-    trials : sequence of Found
+    tried : sequence of Found
     favour : float
         Regular shapes are taken while their consistency times this is not less than that of irregular ones.
     """
-    return max(trials, key=lambda found: found.consistency * (favour if found.method == "intensity" else 1))
+    return max(tried, key=lambda found: found.consistency * (favour if found.method == "intensity" else 1))
 
 
-def preferred_method(found: Sequence[Found]) -> str:
-    """The clustering that most of the good particles of several micrographs come from, for use on all of them."""
-    good = {method: sum(int(each.good.sum()) for each in found if each.method == method) for method in METHODS}
-    return max(METHODS, key=lambda method: good[method])
+def preferred_for_all(tried: Sequence[Sequence[Found]], favour: float = 1.0) -> list[Found]:
+    """Of several micrographs of one data set with both clusterings, one each.
+
+    The clustering that is better on the whole is taken for every micrograph but those for which the other one is
+    `CLEARLY` better: a data set may have micrographs of two kinds, but one poor micrograph is no other kind.
+
+    Parameters
+    ----------
+    tried : sequence of sequence of Found
+        For each micrograph, as :func:`trials` gives them.
+    favour : float
+        See :func:`preferred`.
+    """
+    weight = {"intensity": favour, "superpixel": 1.0}
+    total = {method: sum(weight[method] * each.consistency for found in tried for each in found
+                         if each.method == method) for method in METHODS}  # fmt: skip
+    usual = max(METHODS, key=lambda method: total[method])
+    lead = {method: 1.0 if method == usual else 1 / CLEARLY for method in METHODS}
+    return [max(found, key=lambda each: lead[each.method] * weight[each.method] * each.consistency) for found in tried]

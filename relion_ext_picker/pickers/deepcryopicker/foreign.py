@@ -32,10 +32,11 @@ def foreign_areas(image: Array, radius: float, settings: ForeignSettings | None 
     labels, count = ndimage.label(off > use.rim * spread)
     if not spread > 0 or not count:
         return np.zeros(image.shape, bool)
-    numbers = np.arange(1, count + 1)
-    large = np.bincount(labels.ravel(), minlength=count + 1)[1:] > use.largest * np.pi * radius**2
-    dark = np.asarray(ndimage.maximum(off, labels, numbers)) > use.core * spread
-    areas = np.concatenate([[False], large & dark])[labels]
+    depth = np.concatenate([[np.inf], np.asarray(ndimage.maximum(off, labels, np.arange(1, count + 1)))])
+    # Particles side by side are one area too, but not where it is at least half as deep as anywhere.
+    deep = np.pad(off > 0.5 * depth[labels], 1)
+    room = np.asarray(ndimage.maximum(ndimage.distance_transform_edt(deep)[1:-1, 1:-1], labels, np.arange(count + 1)))
+    areas = ((room > use.room * radius) & (depth > use.core * spread) & np.isfinite(depth))[labels]
     if not areas.any():
         return np.asarray(areas, bool)
     return np.asarray(ndimage.distance_transform_edt(~areas) <= use.margin * radius, bool)

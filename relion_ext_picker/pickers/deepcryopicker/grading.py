@@ -98,7 +98,7 @@ def grade(
         some = np.flatnonzero(kind == name)
         if len(some):
             good[some], quality[some] = rule([shapes[index] for index in some.tolist()], use)
-    good &= strength >= use.contrast
+    good &= (strength >= use.contrast) & column(shapes, "certain").astype(bool)
     if good.any():
         good &= strength <= use.outlier * np.median(strength[good])
     good &= _clear(shapes, use)

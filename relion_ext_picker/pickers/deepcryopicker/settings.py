@@ -93,7 +93,7 @@ class ClusterSettings:
     compactness: float = 0.1
     smallest: float = 250.0
     hole: float = 0.4
-    favour: float = 1.15
+    favour: float = 1.5
 
     def superpixels(self, pixels: int) -> int:
         """How many super-pixels an image of so many pixels is cut into."""
@@ -163,6 +163,36 @@ class ShapeSettings:
 
 
 @dataclass(frozen=True)
+class OutlineSettings:
+    """The mask of a single particle, and what tells its kind. Our choice, see :mod:`.outlines`.
+
+    Attributes
+    ----------
+    smoothing : float
+        Standard deviation of the Gaussian that the working image is smoothed with, px.
+    level : float
+        Where the outline lies between the grey level of the ice (0) and the mean of the particle (1).
+    reach : float
+        It ends at this many radii.
+    opening, closing : int
+        Radii of the discs that take spurs off and fill bays, px.
+    margin : float
+        A circle overlaps the outline by so much more than the best rectangle does: top; a rectangle by so much more
+        than the circle: side. In between neither is sure.
+    contact : float
+        A particle stands alone if its outline touches others along no more than this share of its circumference.
+    """
+
+    smoothing: float = 2.0
+    level: float = 0.5
+    reach: float = 1.6
+    opening: int = 3
+    closing: int = 4
+    margin: float = 0.03
+    contact: float = 0.2
+
+
+@dataclass(frozen=True)
 class GradeSettings:
     """When a particle is good enough to learn from. The paper names the measures; the tolerances are our choice.
 
@@ -198,7 +228,7 @@ class GradeSettings:
     circularity: float = 1.1
     radius: float = 0.15
     fill: float = 0.8
-    rectangle: float = 0.8
+    rectangle: float = 0.7
     ratio: float = 0.15
     area: float = 1.0
     clearance: float = 1.6
@@ -217,15 +247,15 @@ class ForeignSettings:
     core, rim : float
         An area has somewhere a smoothed grey level this far from the usual one, and everywhere at least the lesser, in
         robust standard deviations of the smoothed image.
-    largest : float
-        Areas of more than this many circles of the middle radius looked for are foreign.
+    room : float
+        Within it, where it is at least half as deep, is room for a disc of this many middle radii looked for.
     margin : float
         They are widened by this many of these radii.
     """
 
     core: float = 8.0
     rim: float = 4.0
-    largest: float = 2.0
+    room: float = 1.6
     margin: float = 0.5
 
 
@@ -239,6 +269,7 @@ class UnsupervisedSettings:
     cluster : ClusterSettings
     circle : CircleSettings
     shape : ShapeSettings
+    outline : OutlineSettings
     grade : GradeSettings
     foreign : ForeignSettings
     bright : bool
@@ -249,6 +280,7 @@ class UnsupervisedSettings:
     cluster: ClusterSettings = field(default_factory=ClusterSettings)
     circle: CircleSettings = field(default_factory=CircleSettings)
     shape: ShapeSettings = field(default_factory=ShapeSettings)
+    outline: OutlineSettings = field(default_factory=OutlineSettings)
     grade: GradeSettings = field(default_factory=GradeSettings)
     foreign: ForeignSettings = field(default_factory=ForeignSettings)
     bright: bool = False

@@ -45,6 +45,8 @@ class Shape:
         Share of the circle's circumference that is an edge; 0 without circle.
     whole : bool
         A connected area of its own, cut neither by the border nor from a neighbour.
+    certain : bool
+        Its outline is clearly of its kind.
     """
 
     kind: str
@@ -58,6 +60,7 @@ class Shape:
     fill: float
     support: float
     whole: bool
+    certain: bool = True
 
 
 @dataclass(frozen=True)

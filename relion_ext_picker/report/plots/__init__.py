@@ -13,6 +13,7 @@ from relion_ext_picker.report.plots.maps import fsc_page, local_page, series_pag
 from relion_ext_picker.report.plots.numbers import number_pages
 from relion_ext_picker.report.plots.pages import counts_page, cover_page, scores_page
 from relion_ext_picker.report.plots.pictures import overlay_figure, overlay_page
+from relion_ext_picker.report.plots.teaching import examples_page, found_page, losses_page
 from relion_ext_picker.report.plots.training import learning_page, rounds_page, threshold_page, windows_page
 
 __all__ = [
@@ -21,10 +22,13 @@ __all__ = [
     "compare_page",
     "counts_page",
     "cover_page",
+    "examples_page",
+    "found_page",
     "fsc_page",
     "grid_page",
     "learning_page",
     "local_page",
+    "losses_page",
     "number_pages",
     "overlay_figure",
     "overlay_page",

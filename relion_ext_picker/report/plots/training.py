@@ -117,18 +117,18 @@ def windows_page(particles: Array, others: Array, footer: str) -> Figure:
     tall = side * PAGE[0] / PAGE[1]
     for top, name, windows in ((0.86, "Particles, a sample", particles), (0.44, "Other windows, a sample", others)):
         heading(figure, top, name)
-        sheet = _contact_sheet(windows[: COLUMNS * ROWS])
+        sheet = contact_sheet(windows[: COLUMNS * ROWS], ROWS)
         axes = figure.add_axes((MARGIN, top - 0.025 - ROWS * tall, COLUMNS * side, ROWS * tall))
         axes.imshow(sheet, cmap="gray", vmin=0, vmax=1, interpolation="bilinear", aspect="auto")
         axes.set_axis_off()
     return figure
 
 
-def _contact_sheet(windows: Array) -> Array:
-    """Windows side by side with white lines between them, each in its own range of greys; 0..1."""
+def contact_sheet(windows: Array, rows: int) -> Array:
+    """Windows in `rows` rows of `COLUMNS` with white lines between them, each in its own range of greys; 0..1."""
     side = windows.shape[-1]
     gap = max(1, side // 20)
-    sheet = np.ones((ROWS * (side + gap), COLUMNS * (side + gap)), np.float32)
+    sheet = np.ones((rows * (side + gap), COLUMNS * (side + gap)), np.float32)
     for index, window in enumerate(windows):
         row, column = (place * (side + gap) for place in divmod(index, COLUMNS))
         low, high = np.percentile(window, (1, 99))
