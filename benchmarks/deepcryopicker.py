@@ -89,11 +89,20 @@ class Bench:
 
 @dataclass(frozen=True)
 class Truth:
-    """True centres and kinds (class numbers, 0 where a view is neither) of micrographs by name, and the radius."""
+    """True centres and kinds (class numbers, 0 where a view is neither) of micrographs by name, and the radius.
+
+    `sides` are columns and rows of a micrograph.
+    """
 
     xy: Mapping[str, Array]
     kind: Mapping[str, np.ndarray]
     radius: float
+    sides: Mapping[str, tuple[int, int]]
+
+    def inside(self, name: str, xy: Array) -> np.ndarray:
+        """Whether a particle at each place is cut by no edge."""
+        far = np.minimum(xy, np.array(self.sides[name]) - 1 - xy).min(axis=1, initial=np.inf)
+        return np.asarray(far >= 0.5 * self.radius / NEAR)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -141,8 +150,8 @@ def simulated(bench: Bench, _: int) -> str:
             rows.append(_row(bench, name, stage, (project, "micrographs_ctf.star"), more, truth))
             classes += _classes(bench.work / "jobs" / f"{name} {stage}".replace(" ", "_"), name, stage, truth)
     told = markdown(HEADER, rows, (0, 0, 0, 0, 3, 3, 3, 3, 3, 0, 0))
-    header = ["micrographs", "stage", "class", "particles", "P", "R", "F1", "found as another class"]
-    return f"{told}\n{markdown(header, classes, (0, 0, 0, 0, 3, 3, 3, 0))}\n{_patches(bench)}"
+    header = ["micrographs", "stage", "particles", "class", "number", "P", "R", "F1", "as another class"]
+    return f"{told}\n{markdown(header, classes, (0, 0, 0, 0, 0, 3, 3, 3, 0))}\n{_patches(bench)}"
 
 
 def contaminants(bench: Bench, _: int) -> str:
@@ -259,25 +268,38 @@ def _diameter(job: Path, more: Sequence[str]) -> float:
 
 
 def _classes(job: Path, name: str, stage: str, truth: Truth) -> Iterator[list[Value]]:
-    """Precision and recall of each class."""
-    right, picked, other = (dict.fromkeys((1, 2, 3), 0) for _ in range(3))
-    for stem, places in truth.xy.items():
-        (file,) = job.rglob(f"{Path(stem).stem}_autopick.star")
-        coordinates = read_coordinates(file)
-        (table,) = read_tables(file, ()).values()
-        kinds = np.array([int(value) for value in table.get("rlnClassNumber", [])], int)
-        hit, index = match(places, coordinates.xy, coordinates.score, truth.radius)
-        true = np.where(hit, truth.kind[stem][index], 0)
+    """Precision and recall of each class and of all: of every particle, and of those that no edge cuts."""
+    for whole in (False, True):
+        right, picked, other, count, hits, picks = (dict.fromkeys((1, 2, 3), 0) for _ in range(6))
+        for stem, places in truth.xy.items():
+            (file,) = job.rglob(f"{Path(stem).stem}_autopick.star")
+            coordinates = read_coordinates(file)
+            (table,) = read_tables(file, ()).values()
+            kinds = np.array([int(value) for value in table.get("rlnClassNumber", [])], int)
+            hit, index = match(places, coordinates.xy, coordinates.score, truth.radius)
+            true = np.where(hit, truth.kind[stem][index], 0)
+            inside = truth.inside(stem, places) | (not whole)
+            counts = np.where(hit, inside[index], truth.inside(stem, coordinates.xy) | (not whole))
+            for kind in right:
+                right[kind] += int((counts & hit & (true == kind) & (kinds == kind)).sum())
+                other[kind] += int((counts & hit & (true == kind) & (kinds != kind)).sum())
+                picked[kind] += int((counts & (kinds == kind)).sum())
+                count[kind] += int((inside & (truth.kind[stem] == kind)).sum())
+                hits[kind] += int((counts & hit & (true == kind)).sum())
+                picks[kind] += int((counts & (kinds == kind)).sum())
+        which = "whole" if whole else "all"
         for kind in right:
-            right[kind] += int((hit & (true == kind) & (kinds == kind)).sum())
-            other[kind] += int((hit & (true == kind) & (kinds != kind)).sum())
-            picked[kind] += int((kinds == kind).sum())
-    for kind in right:
-        count = sum(int((each == kind).sum()) for each in truth.kind.values())
-        if count or picked[kind]:
-            precision, recall = right[kind] / max(1, picked[kind]), right[kind] / max(1, count)
-            f1 = 2 * precision * recall / max(1e-9, precision + recall)
-            yield [name, stage, KINDS[kind], count, precision, recall, f1, other[kind]]
+            if count[kind] or picked[kind]:
+                yield [name, stage, which, KINDS[kind], count[kind],
+                       *_rates(right[kind], picked[kind], count[kind]), other[kind]]  # fmt: skip
+        total = sum(count.values())
+        yield [name, stage, which, "together", total, *_rates(sum(hits.values()), sum(picks.values()), total), 0]
+
+
+def _rates(right: int, picked: int, count: int) -> tuple[float, float, float]:
+    """Precision, recall and F1."""
+    precision, recall = right / max(1, picked), right / max(1, count)
+    return precision, recall, 2 * precision * recall / max(1e-9, precision + recall)
 
 
 def _patches(bench: Bench) -> str:
@@ -326,12 +348,13 @@ def _picks(job: Path, project: Path, star: Path | None = None) -> dict[str, tupl
 def _real(data: Path, star: str) -> Truth:
     names = [item.name for item in read_micrographs(data / star)]
     xy = {name: read_coordinates(data / "truth" / f"{Path(name).stem}.star").xy for name in names}
-    return Truth(xy, {name: np.ones(len(places), int) for name, places in xy.items()}, NEAR * 80)
+    kind = {name: np.ones(len(places), int) for name, places in xy.items()}
+    return Truth(xy, kind, NEAR * 80, dict.fromkeys(names, (1240, 1200)))
 
 
 def _known(project: Path, diameter: float) -> Truth:
     """Truth of a simulated project: a cylinder within 35 degrees of its axis is a top view, across it a side view."""
-    xy, kind, size = {}, {}, 1.0
+    xy, kind, sides, size = {}, {}, {}, 1.0
     for item in read_micrographs(project / "micrographs_ctf.star"):
         source = (project / item.name).resolve().parents[1]
         file = source / "Truth" / "Micrographs" / f"{Path(item.name).resolve().stem}_truth.star"
@@ -342,8 +365,10 @@ def _known(project: Path, diameter: float) -> Truth:
         tilt = np.array(table["rlnAngleTilt"], float)
         views = np.where(np.minimum(tilt, 180 - tilt) < 35, 1, np.where(np.abs(tilt - 90) < 35, 2, 0))
         kind[item.name] = views if source.name.startswith("klh") else np.full(len(tilt), 3)
+        rows, columns = read_micrograph(project / item.name).shape
+        sides[item.name] = (columns, rows)
         size = item.pixel_size
-    return Truth(xy, kind, NEAR * diameter / size)
+    return Truth(xy, kind, NEAR * diameter / size, sides)
 
 
 def _mixture(bench: Bench) -> Path:
