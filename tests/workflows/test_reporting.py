@@ -20,9 +20,9 @@ def reports(monkeypatch: pytest.MonkeyPatch) -> list[tuple[list[Overlay], Headin
     drawn: list[tuple[list[Overlay], Heading]] = []
     real = reporting.write_report
 
-    def write(path, summaries, scores, overlays, heading):  # type: ignore[no-untyped-def]
+    def write(path, summaries, scores, overlays, heading, teaching):  # type: ignore[no-untyped-def]
         drawn.append((list(overlays), heading))
-        real(path, summaries, scores, overlays, heading)
+        real(path, summaries, scores, overlays, heading, teaching)
 
     monkeypatch.setattr(reporting, "write_report", write)
     return drawn
