@@ -17,6 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import mrcfile
 import numpy as np
 from measure import Cost, run
 from programs import our_program, shared_data, thread_limits
@@ -164,7 +165,8 @@ def contaminants(bench: Bench, _: int) -> str:
     model = str(bench.work / "jobs" / "carbon" / "model.safetensors")
     inside = false = total = 0
     for name, xy in _picks(bench.work / "jobs" / "carbon", project).items():
-        mask = read_micrograph(project / "Truth" / "Micrographs" / f"{Path(name).stem}_contaminants.mrc") > 0.5
+        # Not read as a micrograph, which must not be all 0.
+        mask = mrcfile.read(project / "Truth" / "Micrographs" / f"{Path(name).stem}_contaminants.mrc") > 0
         hit, _index = match(truth.xy[name], xy[0], xy[1], truth.radius)
         col, row = np.rint(xy[0]).astype(int).T
         inside, total = inside + int(mask[row, col].sum()), total + len(xy[0])
