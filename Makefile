@@ -65,11 +65,12 @@ system-python:
 	@$(PYTHON) -c "import ensurepip" 2>/dev/null || \
 		{ command -v apt-get >/dev/null && $(SUDO) apt-get update -qq && $(SUDO) apt-get install -y -qq python3-venv; }
 
-# Real RELION for the tests of the External job; they are skipped, with the reason, where it cannot be installed.
+# Real RELION for the tests of the External job, and a reader of PDF files for those of the reports; the tests are skipped,
+# with the reason, where these cannot be installed.
 system-test:
-	@command -v relion_pipeliner >/dev/null || ! command -v apt-get >/dev/null || \
-		{ $(SUDO) apt-get update -qq && $(SUDO) apt-get install -y -qq relion; } || \
-		echo "RELION could not be installed: the tests that need it are skipped"
+	@{ command -v relion_pipeliner && command -v pdftotext; } >/dev/null || ! command -v apt-get >/dev/null || \
+		{ $(SUDO) apt-get update -qq && $(SUDO) apt-get install -y -qq relion poppler-utils; } || \
+		echo "RELION or pdftotext could not be installed: the tests that need them are skipped"
 
 # Scipion needs tkinter even without a display; it is a package of its own on Debian.
 system-tk:
