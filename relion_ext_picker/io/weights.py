@@ -100,7 +100,7 @@ def load_model(path: Path, mode: str | None = None) -> tuple[ModelCard, dict[str
     WeightsError
         The file is missing, damaged, of another kind, version or mode, or holds values that are not finite.
     """
-    _check_path(path)
+    check_model_file(path)
     try:
         with safe_open(path, framework="pt") as stored:
             metadata = stored.metadata() or {}
@@ -121,8 +121,8 @@ def load_model(path: Path, mode: str | None = None) -> tuple[ModelCard, dict[str
     return card, networks
 
 
-def _check_path(path: Path) -> None:
-    """Refuse what can be told from the outside."""
+def check_model_file(path: Path) -> None:
+    """Refuse what can be told from the outside: raises WeightsError."""
     if path.is_dir():
         raise WeightsError(f"model file {path} is a folder: name the {SUFFIX} file in it")
     if not path.exists():

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from relion_ext_picker.errors import InputError, WeightsError
-from relion_ext_picker.io.weights import builtin_model, load_model, read_cnet1
+from relion_ext_picker.io.weights import builtin_model, check_model_file, load_model, read_cnet1
 from relion_ext_picker.pickers.base import Picker
 from relion_ext_picker.pickers.drpnet.paper import PaperPicker
 from relion_ext_picker.pickers.registry import build_picker, builtin_name, family
@@ -72,7 +72,8 @@ def load_picker(mode: str, preset: str, model: str, device: torch.device, views:
 
 
 def fingerprint(path: Path) -> str:
-    """SHA-256 of a file, to notice that a model has changed under the same name."""
+    """SHA-256 of a model file, to notice that it has changed under the same name."""
+    check_model_file(path)
     try:
         return hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError as error:
