@@ -183,9 +183,12 @@ def contaminants(bench: Bench, _: int) -> str:
             ("one real micrograph, learned from itself", ()),
             ("the same, model of the above", ("--model", model)),
         ):
-            job = bench.job(
-                label.split(",")[0].replace(" ", "_") + str(len(more)), folder, str(star), "--diameter", "40", *more
-            )
+            title = label.split(",")[0].replace(" ", "_") + str(len(more))
+            try:
+                job = bench.job(title, folder, str(star), "--diameter", "40", *more)
+            except SystemExit as refused:
+                rows.append([f"{label}: {_why(refused)}", None, None, None])
+                continue
             xy, _score = _picks(job, folder, star)["micrograph.mrc"]
             col, row = np.rint(xy).astype(int).T
             rows.append([label, len(xy), int(mask[row, col].sum()), None])
@@ -250,7 +253,10 @@ def _row(
     """Run a job, once at its own threshold and once more for all candidates, and score it."""
     project, star = where
     title = f"{name} {stage}".replace(" ", "_").replace(",", "")
-    job = bench.job(title, project, star, *more)
+    try:
+        job = bench.job(title, project, star, *more)
+    except SystemExit as refused:
+        return [name, f"{stage}: {_why(refused)}", *[None] * (len(HEADER) - 2)]
     every = job
     size = _diameter(job, more)
     if "clustering" not in stage:
@@ -261,6 +267,14 @@ def _row(
     near = score_picks(truth.xy, picks, truth.radius / 2)
     cost = bench.cost(job)
     return [name, stage, size, at.n_picks, at.precision, at.recall, at.f1, all_of_them.ap, near.f1, cost.cpu, cost.wall]
+
+
+def _why(refused: SystemExit) -> str:
+    """The message of a job that found too little to learn from; any other failure ends the benchmark."""
+    message = str(refused).rpartition("ERROR: ")[2].partition(":")[0]
+    if "too few particles" not in message:
+        raise refused
+    return message
 
 
 def _diameter(job: Path, more: Sequence[str]) -> float:

@@ -24,7 +24,7 @@ OTHERS = {  # options that are not ours, and mistakes that are shown as such
     "--no-deps", "--ignore-requires-python", "--devel",
     "--i", "--ctf", "--sym", "--symmetry", "--bin", "--stages", "--simulate", "--classes",
     "--schedule", "--set_var", "--value", "--run",
-    "--only", "--picture", "--micrograph",
+    "--only", "--threads", "--picture", "--micrograph",
 }  # fmt: skip
 LARGEST_PICTURE = 400_000  # bytes
 

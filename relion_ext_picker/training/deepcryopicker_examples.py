@@ -137,9 +137,11 @@ def classes_of(marked: Sequence[Marked], fewest: int = FEWEST, negative: bool = 
     found = [name for name, count in zip(KINDS, counts, strict=True) if count >= fewest]
     if not found:
         listed = ", ".join(f"{count} {name}" for name, count in zip(KINDS, counts, strict=True))
+        count = len({item.name for item in marked})  # one alone is cut in two
+        where = f"{count} micrograph{'s' if count > 1 else ''}"
         raise InputError(
-            f"too few particles were found by clustering to learn from: {listed} in {len(marked)} micrographs, and a "
-            f"class needs {fewest}: check the contrast and --diameter, or give more micrographs"
+            f"too few particles were found by clustering to learn from: {listed} in {where}, and a class needs "
+            f"{fewest}: check the contrast and --diameter, or give more micrographs"
         )
     if negative and sum(int((~item.good).sum()) for item in marked) >= fewest:
         return (*found, BACKGROUND, NEGATIVE)
