@@ -16,6 +16,23 @@ HIGHPASS = 1.5  # background is what varies over more than this many diameters
 TURNS = {1: (0,), 2: (0, 2), 3: (0, 1, 2), 4: (0, 1, 2, 3)}  # quarter turns for each number of views
 
 
+def side_of(diameter: float, pixel_size: float, image: Array) -> float:
+    """Particle diameter, given in Å, in px of a micrograph of so many Å/px.
+
+    Raises
+    ------
+    InputError
+        When the particle is larger than the micrograph.
+    """
+    side = diameter / pixel_size
+    if side > min(image.shape):
+        raise InputError(
+            f"the particle diameter of {diameter:g} Å is {side:.0f} px at {pixel_size:g} Å/px, more than the "
+            f"micrograph of {image.shape[1]} x {image.shape[0]} px: check --diameter and the pixel size"
+        )
+    return side
+
+
 def scaled(image: Array, pixel_size: float, diameter: float, reference: float, multiple: int) -> ScoreMap:
     """Resample a micrograph so that the particle has the size that a network knows, and remove its background.
 
@@ -37,12 +54,7 @@ def scaled(image: Array, pixel_size: float, diameter: float, reference: float, m
     InputError
         When the particle is larger than the micrograph.
     """
-    side = diameter / pixel_size
-    if side > min(image.shape):
-        raise InputError(
-            f"the particle diameter of {diameter:g} Å is {side:.0f} px at {pixel_size:g} Å/px, more than the "
-            f"micrograph of {image.shape[1]} x {image.shape[0]} px: check --diameter and the pixel size"
-        )
+    side = side_of(diameter, pixel_size, image)
     return rescale(image, reference / side, HIGHPASS * reference, multiple)
 
 

@@ -14,7 +14,13 @@ from relion_ext_picker.errors import InputError
 from relion_ext_picker.evaluation.matching import match
 from relion_ext_picker.io.coordinate_files import read_coordinates
 from relion_ext_picker.io.mrc import read_micrograph
-from relion_ext_picker.pickers.deepcryopicker.diameter import Estimate, estimate_diameter, search_diameter
+from relion_ext_picker.pickers.deepcryopicker.diameter import (
+    LONGEST,
+    Estimate,
+    estimate_diameter,
+    extents,
+    search_diameter,
+)
 from relion_ext_picker.pickers.deepcryopicker.find import Found, find_particles, preferred, preferred_for_all, trials
 from relion_ext_picker.pickers.deepcryopicker.preprocess import trace, working_image
 from relion_ext_picker.pickers.deepcryopicker.settings import ClusterSettings, UnsupervisedSettings
@@ -132,8 +138,24 @@ def test_larger_kind_decides_the_diameter_unless_rare(views: Scene) -> None:
     assert both == pytest.approx(2 * max(np.median(tops), np.median(sides)))
 
 
+def test_the_diameter_of_irregular_particles_is_their_longest_extent(views: Scene) -> None:
+    use = UnsupervisedSettings(cluster=ClusterSettings(method="superpixel"))
+    found = find_particles(views.image, use, 80.0)
+    assert found.good.sum() > 5 and set(found.kind.tolist()) == {"irregular"}
+    extent = extents(views.image, found, 80.0, use)
+    estimate = estimate_diameter([found], extent)
+    assert estimate.diameter == np.percentile(extent, LONGEST) == pytest.approx(np.hypot(80, 48), rel=0.12)
+    assert estimate.kind == "irregular" and estimate_diameter([found]).diameter < 0.9 * estimate.diameter
+
+
+def test_an_estimate_is_sure_only_where_a_second_look_agreed() -> None:
+    assert Estimate(100.0, 5.0, 40).sure
+    assert not Estimate(100.0, 5.0, 40, "irregular", settled=False).sure and not Estimate(100.0, 11.0, 40).sure
+
+
 def test_the_diameter_is_found_by_trying(discs: Scene) -> None:
-    assert search_diameter([discs.image]).diameter == pytest.approx(80, rel=0.08)
+    estimate = search_diameter([discs.image])
+    assert estimate.diameter == pytest.approx(80, rel=0.08) and estimate.kind == "top" and estimate.settled
     noise = np.random.default_rng(2).normal(size=(400, 400)).astype(np.float32)
     assert search_diameter([noise]).count == 0
 

@@ -126,6 +126,7 @@ def _side(shapes: Sequence[Shape], use: GradeSettings) -> tuple[Flags, NDArray[n
     good = (rectangle >= use.rectangle) & (column(shapes, "fill") >= use.fill) & column(shapes, "whole").astype(bool)
     if good.any():
         good &= np.abs(ratio - np.median(ratio[good])) <= use.ratio
+    if good.any():  # an even number has no value at its median
         good &= np.abs(radius / np.median(radius[good]) - 1) <= use.radius
     return good, rectangle
 

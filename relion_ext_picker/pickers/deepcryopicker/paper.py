@@ -22,6 +22,7 @@ from relion_ext_picker.pickers.deepcryopicker.paper_network import PaperNetwork,
 from relion_ext_picker.pickers.deepcryopicker.picker import NETWORK, ONE_NETWORK, ClassMap
 from relion_ext_picker.pickers.deepcryopicker.preprocess import enhance, working_image
 from relion_ext_picker.pickers.inference import Inference, has_half
+from relion_ext_picker.pickers.views import side_of
 from relion_ext_picker.types import Array, ModelCard, ScoreMap
 
 STEP = 28  # px between windows, an eighth of a window
@@ -97,12 +98,7 @@ class PaperDeepCryoPicker:
         InputError
             When the particle is larger than the micrograph.
         """
-        side = diameter / pixel_size
-        if side > min(image.shape):
-            raise InputError(
-                f"the particle diameter of {diameter:g} Å is {side:.0f} px at {pixel_size:g} Å/px, more than the "
-                f"micrograph of {image.shape[1]} x {image.shape[0]} px: check --diameter and the pixel size"
-            )
+        side = side_of(diameter, pixel_size, image)
         working = working_image(image, side, bright)
         clean = enhance(working.values)
         factor = scale_factor(side) * 0.5 * (working.grid.scale[0] + working.grid.scale[1])

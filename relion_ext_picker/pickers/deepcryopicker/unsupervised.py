@@ -16,6 +16,7 @@ from relion_ext_picker.pickers.deepcryopicker.classes import KINDS
 from relion_ext_picker.pickers.deepcryopicker.find import Found, find_particles
 from relion_ext_picker.pickers.deepcryopicker.picker import ONE_NETWORK
 from relion_ext_picker.pickers.deepcryopicker.settings import UnsupervisedSettings
+from relion_ext_picker.pickers.views import side_of
 from relion_ext_picker.types import Array, ModelCard, ScoreMap
 
 GOOD = 0.5  # from this score on a particle is good enough to learn from
@@ -50,12 +51,7 @@ class ClusteringPicker:
         InputError
             When the particle is larger than the micrograph.
         """
-        side = diameter / pixel_size
-        if side > min(image.shape):
-            raise InputError(
-                f"the particle diameter of {diameter:g} Å is {side:.0f} px, more than the micrograph has: check "
-                "--diameter and the pixel size"
-            )
+        side = side_of(diameter, pixel_size, image)
         found = find_particles(image, self.settings, side)
         return FoundMap(found.mask.astype(np.float32), found.grid, found)
 
