@@ -180,6 +180,10 @@ class TrainOptions(JobOptions):
     scratch: bool = opt(False, "Start from random weights instead of a trained model.", group="Training")
     simulated: bool = opt(False, "Train on simulated particles of many kinds instead of --in_coords.",
                           group="Training")  # fmt: skip
+    structures: str = opt(
+        "", "With --simulated: folder of atomic models and density maps to learn from besides random shapes; a fifth "
+        "is held out for validation, another for the test.", metavar="DIR", group="Training",
+    )  # fmt: skip
     steps: int = opt(0, f"Optimiser steps of the (first) network; 0 is the recipe's own, {_recipes('steps')}.", low=1,
                      high=10**7, group="Training")  # fmt: skip
     classifier_steps: int = opt(

@@ -24,6 +24,7 @@ from relion_ext_picker.types import Array
 
 BORDER = 20  # px simulated around the patch, at least, so that particles may be cut by its edge
 PARTICLES = (70.0, 420.0)  # Å: particle diameters, drawn evenly in their logarithm, which fix the pixel size
+SNR = (0.012, 4.0)  # of a particle at the size that the networks see
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,9 @@ class FieldGenerator:
     highpass : float
         Background removal, see :func:`~relion_ext_picker.image.fourier.rescale`, px.
     clouds : sequence of PointCloud
-        Particles to mix with the procedural ones, half and half; may be empty.
+        Particles to mix with the procedural ones; may be empty.
+    procedural : float
+        Share of fields with a procedural particle, where there are `clouds`.
     snr : (float, float)
         Range of signal-to-noise ratios, drawn evenly in their logarithm.
     empty : float
@@ -75,14 +78,15 @@ class FieldGenerator:
         *,
         highpass: float = 48.0,
         clouds: Sequence[PointCloud] = (),
-        snr: tuple[float, float] = (0.012, 4.0),
+        procedural: float = 0.5,
+        snr: tuple[float, float] = SNR,
         empty: float = 0.07,
         soiled: bool = True,
     ) -> None:
         self._rng = np.random.default_rng(seed)
         self._reference, self._side, self._highpass, self._snr = reference, side, highpass, snr
         self._size = fft.next_fast_len(side + 2 * BORDER, real=True)
-        self._clouds, self._empty, self._soiled = list(clouds), empty, soiled
+        self._clouds, self._procedural, self._empty, self._soiled = list(clouds), procedural, empty, soiled
 
     def draw(self) -> Field:
         """The next field."""
@@ -108,7 +112,7 @@ class FieldGenerator:
         return self._cut(image, xy, snr)
 
     def _particle(self) -> PointCloud:
-        if self._clouds and self._rng.random() < 0.5:
+        if self._clouds and self._rng.random() >= self._procedural:
             return self._clouds[int(self._rng.integers(len(self._clouds)))]
         return point_cloud(str(self._rng.choice(list(SHAPES))), self._rng, count=int(self._rng.integers(300, 1200)))
 
@@ -174,7 +178,7 @@ class FieldSource:
     side : int
         Side of a patch, px.
     clouds : tuple of PointCloud
-    empty : float
+    procedural, empty : float
     soiled : bool
         See :class:`FieldGenerator`.
     """
@@ -182,14 +186,16 @@ class FieldSource:
     reference: float
     side: int = 128
     clouds: tuple[PointCloud, ...] = ()
+    procedural: float = 0.5
     empty: float = 0.07
     soiled: bool = True
 
     def draws(self, seed: int) -> Callable[[], tuple[Array, Array]]:
         """An endless supply of (image (side, side), centres (n, 2))."""
         generator = FieldGenerator(
-            seed, self.reference, self.side, clouds=self.clouds, empty=self.empty, soiled=self.soiled
-        )
+            seed, self.reference, self.side, clouds=self.clouds, procedural=self.procedural, empty=self.empty,
+            soiled=self.soiled,
+        )  # fmt: skip
 
         def draw() -> tuple[Array, Array]:
             field = generator.draw()
@@ -227,6 +233,6 @@ def patches(
     xy : ndarray, shape (n, 2), float32
         Centres of the particles, x = column, px, 0-based; n may be 0.
     """
-    draw = FieldSource(reference, side, tuple(clouds), empty, soiled).draws(seed)
+    draw = FieldSource(reference, side, tuple(clouds), empty=empty, soiled=soiled).draws(seed)
     while True:
         yield draw()

@@ -1,4 +1,7 @@
-"""The one training loop: AdamW, a warm-up and cosine decay of the learning rate, averaged weights."""
+"""The one training loop: AdamW, a warm-up and cosine decay of the learning rate, averaged weights.
+
+What a training has come to can be kept in a file, from which it goes on after an interruption.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +10,14 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor, nn
+
+from relion_ext_picker.atomic import atomic_path
 
 Batch = tuple[Tensor, ...]
 Progress = Callable[[str, nn.Module], None]
@@ -32,6 +40,8 @@ class Schedule:
         Decay of the running average of the weights; 0 switches it off.
     report : int
         A progress line every so many steps.
+    state : Path, optional
+        File that keeps what there is at every progress line; if it is there, training goes on from it.
     """
 
     steps: int
@@ -40,6 +50,7 @@ class Schedule:
     weight_decay: float = 1e-4
     average: float = 0.998
     report: int = 100
+    state: Path | None = None
 
     def rate(self, step: int) -> float:
         """Learning rate of a step, 0-based."""
@@ -89,8 +100,9 @@ def fit(
     averaged = copy.deepcopy(network)
     optimiser = torch.optim.AdamW(network.parameters(), lr=schedule.learning_rate, weight_decay=schedule.weight_decay)
     mixed = low_precision(device)
-    running, start = 0.0, time.perf_counter()
-    for step in range(schedule.steps):
+    running, first = _restored(schedule.state, network, averaged, optimiser)
+    start = time.perf_counter()
+    for step in range(first, schedule.steps):
         batch = tuple(part.to(device, non_blocking=True) for part in next(batches))
         for group in optimiser.param_groups:
             group["lr"] = schedule.rate(step)
@@ -104,7 +116,9 @@ def fit(
         _average(averaged, network, min(schedule.average, (1 + step) / (10 + step)))
         running += (float(value.detach()) - running) * max(0.01, 1 / (step + 1))
         if (step + 1) % schedule.report == 0 or step + 1 == schedule.steps:
-            pace = (time.perf_counter() - start) / (step + 1)
+            pace = (time.perf_counter() - start) / (step + 1 - first)
+            if schedule.state is not None:
+                _keep(schedule.state, (step + 1, running), network, averaged, optimiser)
             progress(f"step {step + 1}/{schedule.steps}: loss {running:.5f}, {pace:.2f} s per step", averaged)
     return averaged.eval()
 
@@ -117,3 +131,54 @@ def _average(averaged: nn.Module, network: nn.Module, decay: float) -> None:
             value.lerp_(live[name], 1 - decay)
         else:
             value.copy_(live[name])
+
+
+def steps_done(state: Path | None) -> int:
+    """Optimiser steps that a file of :class:`Schedule` stands for; 0 where there is none, or none that can be read."""
+    return round(_told(state).get("step", 0.0))
+
+
+def _told(state: Path | None) -> dict[str, float]:
+    if state is None or not state.is_file():
+        return {}
+    try:
+        with safe_open(state, framework="pt") as stored:
+            return {name: float(value) for name, value in (stored.metadata() or {}).items()}
+    except (SafetensorError, ValueError):  # of another program, or damaged
+        return {}
+
+
+def _keep(
+    state: Path, told: tuple[int, float], network: nn.Module, averaged: nn.Module, optimiser: torch.optim.Optimizer
+) -> None:
+    """Write weights, their average and the optimiser's moments."""
+    tensors = {f"network.{name}": value for name, value in network.state_dict().items()}
+    tensors |= {f"averaged.{name}": value for name, value in averaged.state_dict().items()}
+    for index, moments in optimiser.state_dict()["state"].items():
+        tensors |= {f"optimiser.{index}.{name}": value for name, value in moments.items()}
+    whole = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
+    with atomic_path(state) as temporary:
+        save_file(whole, temporary, {"step": str(told[0]), "loss": repr(told[1])})
+
+
+def _restored(
+    state: Path | None, network: nn.Module, averaged: nn.Module, optimiser: torch.optim.Optimizer
+) -> tuple[float, int]:
+    """Fill in what a file holds; mean loss and number of steps done, 0 of both where there is nothing to go on from."""
+    told = _told(state)
+    if state is None or not told:
+        return 0.0, 0
+    moments: dict[int, dict[str, Tensor]] = {}
+    parts: dict[str, dict[str, Tensor]] = {"network": {}, "averaged": {}}
+    with safe_open(state, framework="pt") as stored:
+        for full in stored.keys():  # noqa: SIM118
+            part, _, name = full.partition(".")
+            if part == "optimiser":
+                index, _, name = name.partition(".")
+                moments.setdefault(int(index), {})[name] = stored.get_tensor(full)
+            else:
+                parts[part][name] = stored.get_tensor(full)
+    network.load_state_dict(parts["network"])
+    averaged.load_state_dict(parts["averaged"])
+    optimiser.load_state_dict({**optimiser.state_dict(), "state": moments})
+    return told["loss"], round(told["step"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +12,9 @@ from torch import Tensor, nn
 from relion_ext_picker.errors import InputError
 from relion_ext_picker.evaluation.matching import match
 from relion_ext_picker.pickers.drpnet.picker import DefaultPicker, cut_windows, to_logit
+from relion_ext_picker.training.calibration import logistic
 from relion_ext_picker.training.loop import Batch
+from relion_ext_picker.training.patches import Labelled
 from relion_ext_picker.types import Array, Grid, ScoreMap
 
 Draw = Callable[[], tuple[Array, Array]]
@@ -59,6 +61,41 @@ def label_candidates(picker: DefaultPicker, frame: ScoreMap, truth: Array, dista
     radius = HIT_RADIUS * picker.card.reference_diameter * frame.grid.scale[0]
     hits, _ = match(truth, xy, score, radius)
     return Candidates(cut_windows(frame, xy), to_logit(score), hits.astype(np.float32))
+
+
+def calibrated(picker: DefaultPicker, labelled: Sequence[Labelled], radius: float) -> DefaultPicker:
+    """A picker whose second network, or first where that is all, says the probability that a candidate is a particle.
+
+    The best line through the log odds of its candidates becomes part of the network's last layer (Platt 1999,
+    "Probabilistic outputs for support vector machines", Advances in Large Margin Classifiers, 61).
+
+    Parameters
+    ----------
+    picker : DefaultPicker
+    labelled : sequence of Labelled
+        Not learnt from.
+    radius : float
+        Within which a candidate is a particle, in diameters.
+    """
+    odds, labels = [], []
+    for item in labelled:
+        diameter = picker.card.reference_diameter * item.frame.grid.scale[0]
+        score_map = picker.propose(item.frame)
+        rows, cols, score = picker.peaks(score_map, 0.5 * diameter, 0.0)
+        xy = score_map.to_original(rows, cols)
+        verified = picker.verify(item.frame, xy, score)
+        odds.append(to_logit(score if verified is None else verified))
+        labels.append(match(item.xy, xy, score if verified is None else verified, radius * diameter)[0])
+    known = np.concatenate(labels)
+    if known.all() or not known.any():
+        return picker
+    slope, intercept = logistic(np.concatenate(odds).astype(np.float64), known.astype(np.float64))
+    state = picker.state()
+    name = "classifier" if "classifier" in state else "proposer"
+    layer = "decide" if name == "classifier" else "head"
+    state[name][f"{layer}.weight"] = state[name][f"{layer}.weight"].float() * slope
+    state[name][f"{layer}.bias"] = state[name][f"{layer}.bias"] * slope + intercept
+    return DefaultPicker(picker.card, state, picker.device, len(picker.turns))
 
 
 UNKNOWN = -1.0  # label of a candidate of which nobody knows whether it is a particle

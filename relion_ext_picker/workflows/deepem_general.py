@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import platform
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import cast
 
@@ -21,12 +22,14 @@ from relion_ext_picker.pickers.base import Request, pick_prepared
 from relion_ext_picker.pickers.deepem.default import REFERENCE_DIAMETER, DefaultDeepEM
 from relion_ext_picker.relion.job import JobDirectory
 from relion_ext_picker.simulation.fields import FieldSource
+from relion_ext_picker.simulation.procedural import PointCloud
 from relion_ext_picker.training.calibration import quietened
 from relion_ext_picker.training.deepem_default import EMPTY, FIELD, train_general
 from relion_ext_picker.training.loop import Schedule
 from relion_ext_picker.training.windows import HIT_RADIUS
 from relion_ext_picker.types import Grid, ScoreMap
 from relion_ext_picker.workflows.deepem_learning import first_picker
+from relion_ext_picker.workflows.simulated_training import divided
 
 MODEL = "model.safetensors"
 FIELDS, SIDE, SEED = 200, 256, 987_654  # what it is tested on
@@ -64,20 +67,21 @@ def train_general_model(job: JobDirectory, options: TrainOptions, device: torch.
         job.check_abort()
         _log.info("%s", line)
 
-    source = FieldSource(REFERENCE_DIAMETER, FIELD, empty=EMPTY)
+    structures = divided(options.structures, options.seed)
+    source = FieldSource(REFERENCE_DIAMETER, FIELD, tuple(structures.training.values()), empty=EMPTY)
     trained = quiet(train_general(start, source, schedule, tell, options.seed, options.batch), options.seed)
-    scores = _test(trained, options.seed)
+    scores = _test(trained, {**structures.validation, **structures.test}, options.seed)
     told = {
         "precision": scores.precision, "recall": scores.recall, "f1": scores.f1, "average_precision": scores.ap or 0.0,
         "matching_radius_in_diameters": HIT_RADIUS,
     }  # fmt: skip
     provenance = {
-        "data": "simulated fields of procedural particles",
+        **structures.told(),
         "recipe": {name: getattr(options, name) for name in ("steps", "batch", "learning_rate", "seed")},
         "validation": {name: round(float(value), 4) for name, value in told.items()},
         "versions": {"relion_ext_picker": __version__, "torch": torch.__version__, "python": platform.python_version()},
     }
-    _log.info("on other simulated fields: %s", provenance["validation"])
+    _log.info("on held-out structures: %s", provenance["validation"])
     card = replace(trained.card, threshold=EVEN, provenance=provenance)
     job.write(MODEL, lambda path: save_model(path, card, trained.state()))
     text = json.dumps({"threshold": card.threshold, **provenance}, indent=1) + "\n"
@@ -93,9 +97,10 @@ def quiet(picker: DefaultDeepEM, seed: int) -> DefaultDeepEM:
     return quietened(as_used, noise, EVEN, NOISY)
 
 
-def _test(picker: DefaultDeepEM, seed: int) -> Scores:
-    """Scores at the threshold on fields that were not trained on."""
-    draw = FieldSource(REFERENCE_DIAMETER, SIDE, empty=EMPTY).draws(SEED + seed)
+def _test(picker: DefaultDeepEM, structures: Mapping[str, PointCloud], seed: int) -> Scores:
+    """Scores at the threshold on fields of structures that were not trained on."""
+    source = FieldSource(REFERENCE_DIAMETER, SIDE, tuple(structures.values()), procedural=0, empty=EMPTY)
+    draw = source.draws(SEED + seed)
     truth, picks = {}, {}
     for number in range(FIELDS):
         image, truth[str(number)] = draw()

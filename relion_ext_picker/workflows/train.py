@@ -6,7 +6,7 @@ import json
 import logging
 import platform
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import torch
@@ -21,59 +21,24 @@ from relion_ext_picker.pickers.base import Picker, Request, pick_prepared
 from relion_ext_picker.pickers.drpnet.network import REFERENCE_DIAMETER, Proposer
 from relion_ext_picker.pickers.drpnet.picker import NEW_CLASSIFIER, DefaultPicker
 from relion_ext_picker.relion.job import JobDirectory
-from relion_ext_picker.simulation.fields import FieldSource
-from relion_ext_picker.training.batches import Source, patch_batches, proposer_loss
-from relion_ext_picker.training.loop import Batch, Schedule, fit
-from relion_ext_picker.training.patches import Labelled, MicrographSource
-from relion_ext_picker.training.verifier import Draw, candidate_batches, verifier_loss
+from relion_ext_picker.training.batches import patch_batches, proposer_loss
+from relion_ext_picker.training.loop import Batch, Schedule, fit, steps_done
+from relion_ext_picker.training.patches import Labelled
+from relion_ext_picker.training.verifier import Draw, calibrated, candidate_batches, verifier_loss
 from relion_ext_picker.types import Array, Grid, ModelCard, ScoreMap
-from relion_ext_picker.workflows.labelled import read_labelled, split
 from relion_ext_picker.workflows.models import choose_device, load_picker
+from relion_ext_picker.workflows.training_data import Data, from_coordinates, simulated
 
 MODEL = "model.safetensors"
 CHECKPOINT = "checkpoint.safetensors"  # what there was at the last progress line; a usable model
-VALIDATION_FIELDS = 300
-VALIDATION_SIDE = 256
-VALIDATION_SEED = 987_654
-DENSITY_FIELDS = 400
-BLANK_FIELDS = 40
-BLANK_SIDE = 512  # of the order of a micrograph, since scores depend on what else there is in it
+STATE = "{}_network.state.safetensors"  # from which an interrupted training goes on
+FRESH = 7919  # patches after an interruption are others than before it
 NOISY = 0.05  # of the blank fields may have picks
 PROBABLE = 0.5  # what simulated particles set the threshold to: rather a particle than not
-CANDIDATE_SIDE = 192
-CANDIDATE_EMPTY = 0.25  # the second network sees more fields without a particle: rejecting is its task
 HIT = 0.4  # matching radius as a fraction of the diameter
 PROPOSER = (32, 64, 96, 128)  # widths of a network from scratch
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Data:
-    """What a training learns from and what it is measured on.
-
-    Attributes
-    ----------
-    source : Source
-        For the first network.
-    candidates : Source
-        For the second network.
-    validation : list of Labelled
-        Never trained on.
-    blank : list of Labelled
-        Fields of noise alone, in which nothing should be picked; may be none.
-    density : float
-        Particles per square of the diameter in what the last network learns from.
-    told : dict
-        For the model card.
-    """
-
-    source: Source
-    candidates: Source
-    validation: list[Labelled]
-    blank: list[Labelled]
-    density: float
-    told: dict[str, object]
 
 
 def run(options: TrainOptions) -> None:
@@ -90,6 +55,8 @@ def run(options: TrainOptions) -> None:
     """
     options = with_recipe(with_plain_model(options))
     with JobDirectory(options.o, options.relion_version) as job:
+        if options.structures and not (options.simulated and options.preset == "default"):
+            raise InputError("--structures: is learnt from with --simulated and --preset default alone; leave it out")
         if options.mode == "deepem":
             from relion_ext_picker.workflows.train_deepem import train_deepem
 
@@ -110,10 +77,13 @@ def _train(job: JobDirectory, options: TrainOptions) -> None:
     device = choose_device(options.gpu, options.j)
     torch.manual_seed(options.seed)
     start = start_picker(options, device)
-    data = _simulated(options) if options.simulated else _from_coordinates(options, start)
+    data = simulated(options) if options.simulated else from_coordinates(options, start)
+    job.settings_changed(_settings(options), (STATE.format("*"),))
     if not options.scratch:
         _tell("before", start, data)
     picker = _trained(job, start, data, options)
+    if options.simulated:
+        picker = calibrated(picker, data.validation, HIT)
     picker.card = replace(picker.card, calibration={"density": round(data.density, 4)})
     everything = _validate(picker, data.validation, 0.0)
     threshold = float(np.clip(_threshold(picker, data, everything.best_threshold), 0.05, 0.95))
@@ -124,17 +94,25 @@ def _train(job: JobDirectory, options: TrainOptions) -> None:
         "average_precision": everything.ap or 0.0, "matching_radius_in_diameters": HIT,
     }  # fmt: skip
     scores = {name: round(float(value), 4) for name, value in scores.items()}
+    tests = {name: _test(name, picker, labelled) for name, labelled in data.test.items()}
     provenance = {
-        **picker.card.provenance, **data.told, **_stages(options), "validation": scores,
+        **picker.card.provenance, **data.told, **_stages(options), "validation": scores, "test": tests,
         "versions": {"relion_ext_picker": __version__, "torch": torch.__version__, "python": platform.python_version()},
     }  # fmt: skip
     card = replace(picker.card, provenance=provenance)
     job.write(MODEL, lambda path: save_model(path, card, picker.state()))
-    (job.path / CHECKPOINT).unlink(missing_ok=True)
+    for left in (CHECKPOINT, STATE.format("first"), STATE.format("second")):
+        (job.path / left).unlink(missing_ok=True)
     text = json.dumps({"threshold": card.threshold, **provenance}, indent=1) + "\n"
     job.write("training.json", lambda path: path.write_text(text, encoding="utf-8"))
     job.declare(MODEL, "model")
     _log.info("model: %s%s, threshold %.3f", job.prefix, MODEL, card.threshold)
+
+
+def _settings(options: TrainOptions) -> dict[str, object]:
+    """What the result depends on: an interrupted training with the same settings goes on."""
+    ignored = ("o", "j", "gpu", "pipeline_control", "relion_version")
+    return {name: value for name, value in asdict(options).items() if name not in ignored}
 
 
 def _stages(options: TrainOptions) -> dict[str, object]:
@@ -163,41 +141,6 @@ def start_picker(options: TrainOptions, device: torch.device) -> DefaultPicker:
     return picker
 
 
-def _simulated(options: TrainOptions) -> Data:
-    seed = VALIDATION_SEED + options.seed
-    told: dict[str, object] = {"data": "simulated fields of procedural particles"}
-    candidates = FieldSource(REFERENCE_DIAMETER, CANDIDATE_SIDE, empty=CANDIDATE_EMPTY)
-    counts = [len(item.xy) for item in _fields(candidates, seed + 2, DENSITY_FIELDS)]
-    return Data(
-        source=FieldSource(REFERENCE_DIAMETER),
-        candidates=candidates,
-        validation=_fields(FieldSource(REFERENCE_DIAMETER, VALIDATION_SIDE), seed, VALIDATION_FIELDS),
-        blank=_fields(FieldSource(REFERENCE_DIAMETER, BLANK_SIDE, empty=1.0, soiled=False), seed + 1, BLANK_FIELDS),
-        density=float(np.mean(counts)) * (REFERENCE_DIAMETER / CANDIDATE_SIDE) ** 2,
-        told=told,
-    )
-
-
-def _fields(source: FieldSource, seed: int, count: int) -> list[Labelled]:
-    draw = source.draws(seed)
-    drawn = [draw() for _ in range(count)]
-    return [Labelled(f"field {index}", ScoreMap(image, Grid()), xy) for index, (image, xy) in enumerate(drawn)]
-
-
-def _from_coordinates(options: TrainOptions, picker: DefaultPicker) -> Data:
-    training, validation = split(read_labelled(options, picker), options.validation, options.seed)
-    told: dict[str, object] = {
-        "data": f"{options.in_coords}, {sum(len(item.xy) for item in training)} particles, {options.diameter:g} Å",
-        "training_micrographs": [item.name for item in training],
-        "validation_micrographs": [item.name for item in validation],
-    }
-    _log.info("training on %d micrographs, validating on %d", len(training), len(validation))
-    source = MicrographSource(training)
-    area = sum(item.frame.values.size for item in training) / REFERENCE_DIAMETER**2
-    density = sum(len(item.xy) for item in training) / area
-    return Data(source, source, validation, [], density, told)
-
-
 def _trained(job: JobDirectory, start: DefaultPicker, data: Data, options: TrainOptions) -> DefaultPicker:
     """Train the stages asked for, the second on what the first then proposes."""
 
@@ -217,23 +160,30 @@ def _trained(job: JobDirectory, start: DefaultPicker, data: Data, options: Train
     torch.set_num_threads(max(1, options.j - ahead))
     if options.stage in ("both", "proposer"):
         proposer = start.network("proposer")
-        batches = patch_batches(
-            data.source, options.seed, REFERENCE_DIAMETER, options.batch, workers=int(options.j > 1)
-        )
-        schedule = Schedule(options.steps, options.learning_rate, report=max(1, min(100, options.steps // 10)))
+        schedule = _schedule(job, "first", options.steps, options.learning_rate)
+        seed = options.seed + FRESH * steps_done(schedule.state)
+        batches = patch_batches(data.source, seed, REFERENCE_DIAMETER, options.batch, workers=int(options.j > 1))
         watched = _until_abort(batches, job)
         fitted = fit(proposer, watched, proposer_loss, schedule, device, progress("first network", "proposer"))
         networks["proposer"] = fitted.state_dict()
         start = DefaultPicker(start.card, networks, device)
     if options.stage in ("both", "classifier"):
         verifier = start.network("classifier")
-        draw = _watched(data.candidates.draws(options.seed + 1), job)
-        found = candidate_batches(start, draw, options.seed, 4 * options.batch)
-        rate = 0.5 * options.learning_rate
-        schedule = Schedule(options.classifier_steps, rate, report=max(1, min(100, options.classifier_steps // 10)))
+        schedule = _schedule(job, "second", options.classifier_steps, 0.5 * options.learning_rate)
+        seed = options.seed + FRESH * steps_done(schedule.state)
+        draw = _watched(data.candidates.draws(seed + 1), job)
+        found = candidate_batches(start, draw, seed, 4 * options.batch)
         fitted = fit(verifier, found, verifier_loss, schedule, device, progress("second network", "classifier"))
         networks["classifier"] = fitted.state_dict()
     return DefaultPicker(start.card, networks, device)
+
+
+def _schedule(job: JobDirectory, name: str, steps: int, rate: float) -> Schedule:
+    state = job.path / STATE.format(name)
+    done = steps_done(state)
+    if done:
+        _log.info("%s network: goes on after step %d of an interrupted training", name, done)
+    return Schedule(steps, rate, report=max(1, min(100, steps // 10)), state=state)
 
 
 def _until_abort(batches: Iterator[Batch], job: JobDirectory) -> Iterator[Batch]:
@@ -280,6 +230,14 @@ def _validate(picker: DefaultPicker, validation: list[Labelled], threshold: floa
         truth[item.name] = np.stack([cols, rows], axis=1).astype(np.float32)
         picks[item.name] = pick_prepared(picker, frame, shape, 1.0, request)
     return score_picks(truth, picks, HIT * picker.card.reference_diameter)
+
+
+def _test(name: str, picker: DefaultPicker, labelled: list[Labelled]) -> dict[str, float]:
+    """Scores on a structure that decided nothing."""
+    scores, curve = (_validate(picker, labelled, threshold) for threshold in (picker.card.threshold, 0.0))
+    told = {"precision": scores.precision, "recall": scores.recall, "f1": scores.f1, "average_precision": curve.ap or 0}
+    _log.info("test structure %s: precision %.3f, recall %.3f, F1 %.3f, average precision %.3f", name, *told.values())
+    return {key: round(float(value), 4) for key, value in told.items()}
 
 
 def _tell(when: str, picker: DefaultPicker, data: Data) -> Scores:

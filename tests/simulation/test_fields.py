@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 from scipy import fft, ndimage
 
+from relion_ext_picker.simulation.clouds import cloud_of, structure_cloud
 from relion_ext_picker.simulation.dirt import Canvas, add_dirt
 from relion_ext_picker.simulation.exposure import background, draw_transfer, noise, through_lens
-from relion_ext_picker.simulation.fields import FieldGenerator, patches
+from relion_ext_picker.simulation.fields import SNR, FieldGenerator, patches
 from relion_ext_picker.simulation.procedural import SHAPES, point_cloud
 from relion_ext_picker.simulation.scatter import discs, keep_apart, places, project, rotations, splat
+from relion_ext_picker.simulation.structures import load_structure
 
 
 def test_patches_repeat_and_differ_between_seeds():
@@ -52,9 +54,9 @@ def test_density_snr_and_empty_fields_are_distributed_as_documented():
         "1.25 to a square of one diameter, which is at least 0.72 of 32 px"
     )
     logarithm = np.log([field.snr for field in drawn])
-    assert logarithm.mean() == pytest.approx(np.log([0.012, 4.0]).mean(), abs=0.3)
-    assert logarithm.std() == pytest.approx(np.ptp(np.log([0.012, 4.0])) / np.sqrt(12), rel=0.1)
-    assert logarithm.min() >= np.log(0.012) and logarithm.max() <= np.log(4.0)
+    assert logarithm.mean() == pytest.approx(np.log(SNR).mean(), abs=0.3)
+    assert logarithm.std() == pytest.approx(np.ptp(np.log(SNR)) / np.sqrt(12), rel=0.1)
+    assert logarithm.min() >= np.log(SNR[0]) and logarithm.max() <= np.log(SNR[1])
     assert 0.85 < np.median([field.image.std() for field in drawn]) < 1.2
 
 
@@ -93,6 +95,21 @@ def test_rotations_are_rotations_of_every_direction():
     assert np.allclose(np.linalg.det(turns), 1)
     assert np.abs(turns.mean(axis=0)).max() < 0.15
     assert rotations(0, rng).shape == (0, 3, 3)
+
+
+def test_a_structure_as_points_looks_like_its_projection():
+    """Of a hollow sphere the rim is darkest, as far out as its diameter says."""
+    structure = load_structure("apoferritin", 5.0, 0.0, np.random.default_rng(0))
+    cloud = cloud_of(structure)
+    assert cloud.weight.sum() == pytest.approx(1, rel=1e-5)
+    assert np.linalg.norm(cloud.xyz, axis=1).max() == pytest.approx(0.5, abs=0.05)
+    assert np.average(cloud.xyz, axis=0, weights=cloud.weight) == pytest.approx((0, 0, 0), abs=0.02)
+    image = project(cloud, 32.0, np.array([[40.0, 40.0]]), 80, np.random.default_rng(1))
+    rows, cols = np.mgrid[:80, :80]
+    distance = np.hypot(rows - 40, cols - 40)
+    rim, middle, outside = (image[(distance >= a) & (distance < b)].mean() for a, b in ((10, 14), (0, 4), (19, 30)))
+    assert rim > 1.3 * middle > 0 and abs(outside) < 0.02 * rim
+    assert structure_cloud("apoferritin").grain == pytest.approx(0.5 / 24)
 
 
 def test_splat_keeps_weight_and_place():

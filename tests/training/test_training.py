@@ -6,13 +6,17 @@ import numpy as np
 import pytest
 import torch
 
+from relion_ext_picker.evaluation.matching import match
 from relion_ext_picker.pickers.drpnet.network import Proposer
+from relion_ext_picker.pickers.drpnet.picker import DefaultPicker
 from relion_ext_picker.simulation.fields import FieldGenerator, FieldSource
 from relion_ext_picker.training.batches import patch_batches, proposer_loss, turned
-from relion_ext_picker.training.loop import Schedule, fit
+from relion_ext_picker.training.loop import Schedule, fit, steps_done
 from relion_ext_picker.training.patches import Labelled, MicrographSource
 from relion_ext_picker.training.targets import heat_map
+from relion_ext_picker.training.verifier import calibrated
 from relion_ext_picker.types import Grid, ScoreMap
+from relion_ext_picker.workflows.models import load_picker
 
 
 class Spots:
@@ -94,6 +98,39 @@ def test_progress_may_stop_the_training():
         fit(Proposer((4, 4, 4, 4)), batches, proposer_loss, Schedule(5, report=1), torch.device("cpu"), stop)
 
 
+def test_an_interrupted_training_goes_on_where_it_was(tmp_path):
+    """Eight steps at once, or five, a stop, and the rest from what was kept: the same network."""
+
+    def batches(first):
+        for index in range(first, 8):
+            torch.manual_seed(index)
+            yield torch.randn(2, 1, 32, 32), torch.rand(2, 1, 16, 16)
+
+    def trained(state, first=0, stop=9):
+        torch.manual_seed(0)
+
+        def progress(line, network):
+            if f"step {stop}/" in line:
+                raise KeyboardInterrupt
+
+        schedule = Schedule(steps=8, learning_rate=1e-3, report=1, state=state)
+        return fit(Proposer((4, 4)), batches(first), proposer_loss, schedule, torch.device("cpu"), progress)
+
+    whole = trained(None).state_dict()
+    state = tmp_path / "state.safetensors"
+    assert steps_done(state) == steps_done(None) == 0
+    with pytest.raises(KeyboardInterrupt):
+        trained(state, stop=5)
+    assert steps_done(state) == 5
+    rest = trained(state, first=5).state_dict()
+    assert steps_done(state) == 8
+    for name, value in whole.items():
+        torch.testing.assert_close(rest[name], value, rtol=0, atol=1e-6, msg=name)
+    torch.testing.assert_close(trained(state, first=8).state_dict(), rest)  # nothing is left to do
+    state.write_bytes(b"damaged")
+    assert steps_done(state) == 0
+
+
 def test_patches_of_a_micrograph_carry_its_particles():
     rng = np.random.default_rng(0)
     grid = Grid.resized((400, 640), (160, 256))
@@ -137,3 +174,32 @@ def test_particles_of_a_field_are_dark_where_the_truth_says():
             ring = (near > 18) & (near < 26)
             darker.append(field.image[ring].mean() - field.image[near < 10].mean() if ring.any() else 0)
     assert np.median(darker) > 0.3
+
+
+def test_calibrated_scores_are_the_share_of_hits():
+    """A second network that is made too sure of itself is brought back, and nothing but the line is changed."""
+    source = FieldSource(32.0, 256)
+    draw, other = source.draws(3), source.draws(4)
+    learnt, fresh = (
+        [Labelled("field", ScoreMap(image, Grid()), xy) for image, xy in (draws() for _ in range(25))]
+        for draws in (draw, other)
+    )
+    picker = load_picker("drpnet", "default", "", torch.device("cpu"))
+    state = picker.state()
+    state["classifier"]["decide.bias"] += 2.0
+    wrong = DefaultPicker(picker.card, state, picker.device)
+    right = calibrated(wrong, learnt, 0.4)
+
+    def errors(judge):
+        score, hit = [], []
+        for item in fresh:
+            score_map = judge.propose(item.frame)
+            rows, cols, first = judge.peaks(score_map, 16.0, 0.0)
+            xy = score_map.to_original(rows, cols)
+            score.append(judge.verify(item.frame, xy, first))
+            hit.append(match(item.xy, xy, score[-1], 0.4 * 32)[0])
+        return float(np.concatenate(score).mean() - np.concatenate(hit).mean()), np.concatenate(score)
+
+    (before, sure), (after, scores) = errors(wrong), errors(right)
+    assert before > 0.1 and abs(after) < 0.05
+    assert np.corrcoef(np.argsort(np.argsort(sure)), np.argsort(np.argsort(scores)))[0, 1] > 0.99

@@ -22,6 +22,7 @@ from relion_ext_picker.pickers.drpnet.picker import DefaultPicker
 from relion_ext_picker.relion.tables import read_tables
 from relion_ext_picker.training.patches import Labelled
 from relion_ext_picker.types import ScoreMap
+from relion_ext_picker.workflows import simulated_training, training_data
 from relion_ext_picker.workflows import train as train_workflow
 from relion_ext_picker.workflows.labelled import split
 from relion_ext_picker.workflows.models import load_picker
@@ -33,7 +34,12 @@ SHORT = ("--steps", "3", "--classifier-steps", "3", "--batch", "4", "--gpu", "cp
 
 @pytest.fixture(autouse=True)
 def few_validation_fields(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(train_workflow, "VALIDATION_FIELDS", 4)
+    monkeypatch.setattr(training_data, "VALIDATION_FIELDS", 4)
+    monkeypatch.setattr(training_data, "TEST_FIELDS", 2)
+    monkeypatch.setattr(training_data, "DENSITY_FIELDS", 20)
+    monkeypatch.setattr(training_data, "BLANK_FIELDS", 4)
+    monkeypatch.setattr(simulated_training, "VALIDATION", ("small",))
+    monkeypatch.setattr(simulated_training, "TEST", ("bgal",))
 
 
 def train(*more: str) -> int:
@@ -122,8 +128,71 @@ def test_from_simulated_particles(project: Simulated) -> None:
     assert train("--simulated", "--scratch") == 0
     card, networks = load_model(Path(MODEL), "drpnet")
     assert set(networks) == {"proposer", "classifier"} and "simulated" in card.provenance["data"]
+    assert card.provenance["validation_structures"] == ["small"] and set(card.provenance["test"]) == {"bgal"}
+    assert 0 <= card.provenance["test"]["bgal"]["average_precision"] <= 1
     assert pick("--model", MODEL, "--threshold", "0", "--max-picks", "5") == 0
     assert markers() == ["EXIT_SUCCESS"]
+
+
+def test_structures_of_the_user(project: Simulated, capsys: pytest.CaptureFixture[str]) -> None:
+    """They are divided; what is held out is not learnt from, and the program says what was."""
+    folder = Path("structures")
+    folder.mkdir()
+    source = next(Path("Truth").glob("structure.mrc"))
+    for name in "abcde":
+        shutil.copy(source, folder / f"{name}.mrc")
+    (folder / "notes.txt").write_text("not a structure")
+    found = simulated_training.divided(str(folder), 0)
+    parts = [set(found.training), set(found.validation) - {"small"}, set(found.test) - {"bgal"}]
+    assert [len(part) for part in parts] == [3, 1, 1]
+    assert set.union(*parts) == {f"{name}.mrc" for name in "abcde"}
+    assert train("--simulated", "--structures", str(folder), "--stage", "proposer", "--steps", "1") == 0
+    assert f"held out for validation: small, {next(iter(parts[1]))}" in capsys.readouterr().out
+    card = load_model(Path(MODEL), "drpnet")[0]
+    assert all(name in card.provenance["data"] for name in parts[0])
+    assert set(card.provenance["test"]) == {"bgal", *parts[2]}
+    for number in (1, 2):  # too few to divide
+        assert len(simulated_training.divided(str(_few(number, source)), 0).training) == number
+
+
+def _few(number: int, source: Path) -> Path:
+    folder = Path(f"few{number}")
+    folder.mkdir()
+    for index in range(number):
+        shutil.copy(source, folder / f"{index}.mrc")
+    return folder
+
+
+def test_an_interrupted_training_goes_on(
+    project: Simulated, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """After an abort in the second network the first is not trained again; other settings begin anew."""
+    real, calls = {name: getattr(train_workflow, name) for name in ("proposer_loss", "verifier_loss")}, []
+
+    def counted(name: str, stop: int):  # type: ignore[no-untyped-def]
+        def loss(*given):  # type: ignore[no-untyped-def]
+            calls.append(name)
+            if calls.count(name) == stop:
+                (Path(TRAINING) / "RELION_JOB_ABORT_NOW").touch()
+            return real[name](*given)
+
+        return loss
+
+    monkeypatch.setattr(train_workflow, "proposer_loss", counted("proposer_loss", 0))
+    monkeypatch.setattr(train_workflow, "verifier_loss", counted("verifier_loss", 2))
+    assert from_coordinates("Truth/truth.star") == 3
+    assert calls == 3 * ["proposer_loss"] + 2 * ["verifier_loss"] and not Path(MODEL).exists()
+    calls.clear()
+    monkeypatch.setattr(train_workflow, "verifier_loss", counted("verifier_loss", 0))
+    capsys.readouterr()
+    assert from_coordinates("Truth/truth.star") == 0
+    # The abort came with a step that was not kept: three steps are counted from the first or the second.
+    assert "proposer_loss" not in calls and len(calls) in (1, 2)
+    assert "second network: goes on after step" in capsys.readouterr().out
+    assert not list(Path(TRAINING).glob("*state*"))
+    calls.clear()
+    assert from_coordinates("Truth/truth.star", "--seed", "5") == 0
+    assert len(calls) == 6
 
 
 def test_the_same_seed_gives_the_same_model(project: Simulated) -> None:
@@ -157,6 +226,9 @@ def test_something_is_left_to_train_on(share: float, held: int) -> None:
         (["--simulated", "--scratch", "--stage", "classifier"], "leave out --scratch"),
         (["--simulated", "--preset", "paper", "--stage", "classifier"], "--stage classifier"),
         (["--simulated", "--model", "absent.safetensors"], "absent.safetensors does not exist"),
+        (["--simulated", "--structures", "nowhere"], "no such folder"),
+        (["--simulated", "--structures", "Truth/empty"], "holds none of .pdb"),
+        (["--structures", "Truth"], "--structures: is learnt from with --simulated"),
         (["--in_mics", STAR, "--in_coords", "Truth/truth.star", "--diameter", "4000"], "training needs 2"),
     ],
 )

@@ -24,7 +24,7 @@ from relion_ext_picker.relion.star import write_micrographs
 from relion_ext_picker.relion.tables import read_tables
 from relion_ext_picker.training import deepem_default
 from relion_ext_picker.types import Micrograph
-from relion_ext_picker.workflows import deepem_general, deepem_learning, deepem_tuning, train_deepem
+from relion_ext_picker.workflows import deepem_general, deepem_learning, deepem_tuning, simulated_training, train_deepem
 from relion_ext_picker.workflows.deepem_tuning import fitting_kernels
 from relion_ext_picker.workflows.scanning import advise, std_window
 from relion_ext_picker.workflows.training_set import NAME, marks_of, read_set
@@ -255,11 +255,14 @@ def test_kernels_that_fit(box: int) -> None:
 
 def test_from_simulated_particles(project: Simulated, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(deepem_general, "FIELDS", 2)
+    monkeypatch.setattr(simulated_training, "VALIDATION", ("small",))
+    monkeypatch.setattr(simulated_training, "TEST", ("bgal",))
     monkeypatch.setattr(deepem_general, "NOISE_FIELDS", 2)
     monkeypatch.setattr(deepem_default, "CALIBRATION_FIELDS", 2)
     assert train("--simulated", "--scratch", "--preset", "default") == 0
     card, _ = load_model(Path(MODEL), "deepem")
     assert card.threshold == 0.5 and "simulated" in card.provenance["data"]
+    assert card.provenance["test_structures"] == ["bgal"]
 
 
 # ---- how a published preset scans
