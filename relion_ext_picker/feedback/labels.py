@@ -66,6 +66,63 @@ def second_look(label: NDArray[np.int64], score: NDArray[np.float64], share: flo
     return np.where((label == Label.FALSE) & (score >= limit), int(Label.OPEN), label)
 
 
+@dataclass(frozen=True)
+class Earlier:
+    """Marks that the model which picked has learnt from.
+
+    Attributes
+    ----------
+    micrograph : ndarray, shape (k,), int
+        Index of the micrograph.
+    xy : ndarray, shape (k, 2)
+        px of the micrograph.
+    particle : ndarray of bool, shape (k,)
+    """
+
+    micrograph: NDArray[np.int64]
+    xy: NDArray[np.float64]
+    particle: NDArray[np.bool_]
+
+
+def reconciled(
+    label: NDArray[np.int64], places: Places, earlier: Earlier, reach: NDArray[np.float64]
+) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Labels after a look at those of the rounds before, and which of these are taken back.
+
+    Classes call particles false when they find no better one, and the same ones again in every round. What a model
+    picks although it has learnt that it is none is doubtful: where such a pick is false once more it is open, and
+    either way the earlier mark is taken back. Where an earlier round said particle, it is open too. True ones stay
+    true.
+
+    Parameters
+    ----------
+    label : ndarray, shape (n,)
+    places : Places
+    earlier : Earlier
+    reach : ndarray, shape (number of micrographs,)
+        Closer than this, px of each micrograph, marks speak of the same place.
+
+    Returns
+    -------
+    label : ndarray, shape (n,), int
+    withdrawn : ndarray of bool, shape (k,)
+    """
+    label = label.copy()
+    withdrawn = np.zeros(len(earlier.xy), np.bool_)
+    for index in np.unique(earlier.micrograph):
+        before = np.flatnonzero(earlier.micrograph == index)
+        false = before[~earlier.particle[before]]
+        here = np.flatnonzero((places.micrograph == index) & np.isin(label, (Label.TRUE, Label.FALSE)))
+        if not len(here):
+            continue
+        where = np.where((label[here] == Label.TRUE)[:, None], places.centre[here], places.extracted[here])
+        if len(false):
+            withdrawn[false] = cKDTree(where).query(earlier.xy[false])[0] < reach[index]
+        known = cKDTree(earlier.xy[before]).query(where)[0] < reach[index]
+        label[here[known & (label[here] == Label.FALSE)]] = Label.OPEN
+    return label, withdrawn
+
+
 def labels_of_classes(verdict: ClassVerdict, class_number: NDArray[np.int64]) -> NDArray[np.int64]:
     """Label of each particle by its class, shape (n,); particles without a class (0) are open."""
     of_class = np.where(verdict.good, Label.TRUE, np.where(verdict.rare, Label.RARE, Label.FALSE))

@@ -49,6 +49,13 @@ def frame_places(item: Labelled) -> NDArray[np.float64]:
     return np.stack(item.frame.grid.from_original(item.xy), axis=1)
 
 
+def distance_to(places: Array, xy: Array) -> NDArray[np.float64]:
+    """Distance of each of `xy`, shape (n, 2), to the nearest of `places`, shape (m, 2); infinite without any."""
+    if not len(places):
+        return np.full(len(xy), np.inf)
+    return np.asarray(cKDTree(places).query(xy)[0], np.float64)
+
+
 def far_places(
     places: NDArray[np.float64], shape: tuple[int, int], apart: float, count: int, rng: np.random.Generator
 ) -> NDArray[np.float64]:

@@ -12,7 +12,7 @@ import numpy as np
 from relion_ext_picker.errors import InputError, StarError
 from relion_ext_picker.evaluation.classes2d import count_good
 from relion_ext_picker.feedback.join import join_particles
-from relion_ext_picker.feedback.labels import Label, LabelRule, labels_of_classes, second_look, settled
+from relion_ext_picker.feedback.labels import Label, LabelRule, labels_of_classes, reconciled, second_look, settled
 from relion_ext_picker.feedback.rounds import FeedbackRound, another_pays
 from relion_ext_picker.feedback.threshold import Threshold
 from relion_ext_picker.options import FeedbackOptions
@@ -22,6 +22,7 @@ from relion_ext_picker.workflows.feedback_inputs import (
     PickJob,
     check_joined,
     diameter_of,
+    read_earlier,
     read_outcome,
     read_pick_job,
 )
@@ -35,6 +36,7 @@ from relion_ext_picker.workflows.feedback_outputs import (
     write_next_jobs,
 )
 from relion_ext_picker.workflows.feedback_threshold import Advice, Labelled, advise
+from relion_ext_picker.workflows.withdrawn import WITHDRAWN
 
 ANOTHER = "another_round"  # file that is there when another round is expected to pay; a schedule looks for it
 VERIFIED = "verified"  # entry of a model's training.json: the coordinates it learnt from
@@ -94,12 +96,24 @@ def _labelled(options: FeedbackOptions, source: PickJob, outcome: Outcome, diame
     rule = LabelRule(pmax=options.min_pmax, doubt=options.doubt)
     label = settled(label, places, sure, px[places.micrograph], rule)
     score = np.where(pick >= 0, source.picks.score[pick], np.nan)
-    return Labelled(label, second_look(label, score, rule.doubt), pick, class_number, score)
+    taught = second_look(label, score, rule.doubt)
+    by_rule = outcome.verdict is not None and outcome.verdict.by != "selection"  # what a person chose overrules all
+    earlier = read_earlier(source) if by_rule else None
+    withdrawn = None
+    if earlier is not None:
+        taught, which = reconciled(taught, places, earlier, rule.same * px)
+        withdrawn = earlier.micrograph[which], earlier.xy[which]
+    return Labelled(label, taught, pick, class_number, score, withdrawn)
 
 
 def _write_labels(job: JobDirectory, source: PickJob, outcome: Outcome, labelled: Labelled) -> tuple[str, str]:
     """Both sets of coordinates; their nodes, the second one empty where nothing is known to be false."""
     places, nodes = outcome.places, []
+    (job.path / WITHDRAWN).unlink(missing_ok=True)
+    if labelled.withdrawn is not None and len(labelled.withdrawn[0]):
+        none = np.zeros(len(labelled.withdrawn[0]))
+        write_coordinates(job, source, Path(WITHDRAWN).stem, labelled.withdrawn, (none, none.astype(np.int64)))
+        _log.info("%s%s: %d marks of earlier rounds are taken back", job.prefix, WITHDRAWN, len(none))
     for name, label, xy in (("true", Label.TRUE, places.centre), ("false", Label.FALSE, places.extracted)):
         here = labelled.label == label
         where = (places.micrograph[here], xy[here])

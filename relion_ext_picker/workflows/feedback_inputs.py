@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from relion_ext_picker.errors import InputError, StarError
 from relion_ext_picker.evaluation.classes2d import ClassVerdict, GoodClassRule, judge_classes
 from relion_ext_picker.feedback.join import PickTable, Places
+from relion_ext_picker.feedback.labels import Earlier
 from relion_ext_picker.io.coordinates import pair_names, read_coordinate_set
 from relion_ext_picker.options import FeedbackOptions
 from relion_ext_picker.relion.downstream import read_classes, read_particles, read_selection
@@ -21,6 +22,8 @@ from relion_ext_picker.relion.results import JobResult, find_result, job_options
 from relion_ext_picker.relion.star import read_micrographs
 from relion_ext_picker.types import ClassTable, Micrograph, ParticleTable
 from relion_ext_picker.workflows.sources import micrographs_of_job, settings_of_job
+from relion_ext_picker.workflows.training_set import NAME as TRAINING_SET
+from relion_ext_picker.workflows.training_set import RANDOM, read_set
 
 FEWEST_JOINED = 0.5  # share of the particles that must come from the picks given
 
@@ -180,6 +183,23 @@ def _places(path: Path, particles: ParticleTable, job: PickJob) -> Places:
     pixel_size = np.array([item.pixel_size for item in job.micrographs])[micrograph]
     origin = np.zeros_like(particles.xy) if particles.origin is None else particles.origin
     return Places(micrograph, particles.xy, particles.xy - origin / pixel_size[:, None])
+
+
+def read_earlier(job: PickJob) -> Earlier:
+    """Marks that the model which picked has learnt from, but random ones; none where they are not known."""
+    model = str(job.settings.get("model", "") or "")
+    path = Path(model).parent / TRAINING_SET
+    index, xy, particle = [np.zeros(0, np.int64)], [np.zeros((0, 2))], [np.zeros(0, np.bool_)]
+    if model and path.is_file():
+        found = read_set(path, job.micrographs)
+        for number, micrograph in enumerate(job.micrographs):
+            marks = found.get(micrograph.name)
+            if marks is not None:
+                kept = marks.only(marks.source != RANDOM)
+                index.append(np.full(len(kept), number, np.int64))
+                xy.append(kept.xy.astype(np.float64))
+                particle.append(kept.particle)
+    return Earlier(np.concatenate(index), np.concatenate(xy), np.concatenate(particle))
 
 
 def check_joined(path: Path, job: PickJob, joined: NDArray[np.int64]) -> None:

@@ -35,6 +35,8 @@ class Labelled:
     class_number : ndarray, shape (m,), int
     score : ndarray, shape (m,)
         Of its pick; NaN without.
+    withdrawn : (ndarray, shape (k,), int; ndarray, shape (k, 2)) or None
+        Micrograph and place, px, of marks of earlier rounds that are taken back.
     """
 
     judged: NDArray[np.int64]
@@ -42,6 +44,7 @@ class Labelled:
     pick: NDArray[np.int64]
     class_number: NDArray[np.int64]
     score: NDArray[np.float64]
+    withdrawn: tuple[NDArray[np.int64], NDArray[np.float64]] | None = None
 
 
 @dataclass(frozen=True)

@@ -49,6 +49,7 @@ from relion_ext_picker.workflows.training_set import (
     verified,
     write_set,
 )
+from relion_ext_picker.workflows.withdrawn import without_withdrawn
 
 MODEL = "model.safetensors"
 
@@ -81,7 +82,7 @@ def train_deepem(job: JobDirectory, options: TrainOptions) -> None:
     frames = Frames(start, options, keep=options.preset in ("default", "paper"))
     micrographs = find_micrographs(options.in_mics, options.mics, options.pixel_size)
     reading = Reading(micrographs, lambda micrograph: frames(micrograph).shape, len(rounds) + 1)
-    found = draw_negatives(first_set(options, reading), frames, options.seed)
+    found = draw_negatives(without_withdrawn(first_set(options, reading), options, reading), frames, options.seed)
     found = limited(found, options.max_positives, options.seed)
     waiting = _to_train_on(verified(options, reading), found)
     outcome, rounds, found = _rounds(job, start, frames, (found, waiting), rounds, options)

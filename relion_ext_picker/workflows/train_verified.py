@@ -43,6 +43,7 @@ from relion_ext_picker.workflows.training_set import (
     verified,
     write_set,
 )
+from relion_ext_picker.workflows.withdrawn import without_withdrawn
 
 ENOUGH = 20  # verified particles, and as many others, to train on
 FLOOR = 0.1  # candidates that the model to go on from scores lower were not worth a pick to anybody
@@ -142,7 +143,7 @@ def _marks(options: TrainOptions, reading: Reading) -> Set:
     earlier: Set = {}
     beside = Path(options.model).parent / TRAINING_SET if options.model else None
     if beside is not None and beside.is_file():
-        earlier = read_set(beside, reading.micrographs)
+        earlier = without_withdrawn(read_set(beside, reading.micrographs), options, reading)
     number = 1 + max((int(marks.round.max()) for marks in earlier.values() if len(marks)), default=0)
     return join(earlier, verified(options, replace(reading, round=number)), options.diameter)
 

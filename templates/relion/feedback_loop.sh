@@ -12,6 +12,7 @@
 #   MODEL       model that picks first                (the built-in one)
 #   THRESHOLD   of the first round                    (-1, the model's own)
 #   ROUNDS      of picking                            (3)
+#   LAST        what the last round ends with: labels, or pick  (labels)
 #   BOX         side of the box in px of the micrograph; RESCALE: what it is scaled to; both required
 #   CLASSES     2D classes (20); ITERATIONS (20)
 #   CLASS2D     more options of the Class2D job, one "name value" a line
@@ -23,7 +24,7 @@ set -eu
 : "${DIAMETER:?say DIAMETER=..., in A}" "${BOX:?say BOX=..., in px}" "${RESCALE:?say RESCALE=..., in px}"
 MICS=${MICS:-micrographs_ctf.star} MODE=${MODE:-drpnet} ROUNDS=${ROUNDS:-3} CLASSES=${CLASSES:-20}
 ITERATIONS=${ITERATIONS:-20} PICKER=${PICKER:-relion_ext_picker} THREADS=${THREADS:-1} MODEL=${MODEL:-}
-HANDPICKS=${HANDPICKS:-} THRESHOLD=${THRESHOLD:--1}
+HANDPICKS=${HANDPICKS:-} LAST=${LAST:-labels} THRESHOLD=${THRESHOLD:--1}
 [ -f default_pipeline.star ] ||
     printf '\n# version 30001\n\ndata_pipeline_general\n\n_rlnPipeLineJobCounter 1\n\n' >default_pipeline.star
 
@@ -89,6 +90,7 @@ threshold $THRESHOLD
 ${MODEL:+model $MODEL}
 X
     PICKS=$(coordinates "$JOB" autopick)
+    [ "$round$LAST" != "${ROUNDS}pick" ] || break
     run_job Extract 5 <<X
 star_mics $MICS
 coords_suffix $PICKS

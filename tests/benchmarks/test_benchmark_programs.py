@@ -185,8 +185,9 @@ def test_a_sheet_is_a_small_file_of_few_colours(
 
 def test_the_feedback_loop_simulates_and_draws_hand_picks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     loop = module("feedback_loop", monkeypatch)
-    known = parse(["simulate", "--o", "x", *loop.SIMULATE]).options
-    assert isinstance(known, SimulateOptions) and known.pixel_size == loop.PIXEL_SIZE
+    for data in loop.SETS.values():
+        known = parse(["simulate", "--o", "x", *data.simulate.split()]).options
+        assert isinstance(known, SimulateOptions) and known.pixel_size == data.pixel_size
     few = SimulateOptions(
         o=str(tmp_path / "p"), micrographs=6, particles=30, size="512x512", pixel_size=4, contaminants=0
     )
@@ -199,3 +200,20 @@ def test_the_feedback_loop_simulates_and_draws_hand_picks(tmp_path: Path, monkey
         name, x, y = line.split(",")
         assert [float(x), float(y)] in places[name]
     assert len({line.split(",")[0] for line in lines}) <= loop.HAND_PICKED
+
+
+def test_intervals_of_the_feedback_loop_are_over_micrographs(monkeypatch: pytest.MonkeyPatch) -> None:
+    loop = module("feedback_loop", monkeypatch)
+    hit = np.array([True] * 8 + [False] * 2 + [True, False])
+    micrograph = np.array([0] * 6 + [1] * 6)
+    found = loop.Found(np.linspace(1, 0.1, 12), hit, micrograph, np.array([6, 4]), 0.25)
+    f1, precision = found.measures(np.ones(2, int))
+    assert f1 == pytest.approx(2 * 8 / (10 + 10)) and precision == pytest.approx(9 / 11)  # 9 of 10 at the 11th
+    assert found.picked == (10, 0.8, 0.8)
+    assert found.measures(np.array([1, 0])) == (1.0, 1.0)
+    assert found.measures(np.array([0, 2]))[0] == pytest.approx(2 * 2 / (4 + 4))
+    drawn = loop.draws(2)
+    assert (
+        drawn.shape == (loop.DRAWS, 2) and (drawn.sum(1) == 2).all()
+    assert loop.interval(np.arange(101.0)) == pytest.approx((2.5, 97.5))
+    )

@@ -11,7 +11,15 @@ from relion_ext_picker.evaluation.classes2d import GoodClassRule, judge_classes
 from relion_ext_picker.evaluation.curves import precision_recall
 from relion_ext_picker.evaluation.symmetry import point_group
 from relion_ext_picker.feedback.join import PickTable, Places, join_particles
-from relion_ext_picker.feedback.labels import Label, LabelRule, labels_of_classes, second_look, settled
+from relion_ext_picker.feedback.labels import (
+    Earlier,
+    Label,
+    LabelRule,
+    labels_of_classes,
+    reconciled,
+    second_look,
+    settled,
+)
 from relion_ext_picker.feedback.rounds import FeedbackRound, another_pays
 from relion_ext_picker.feedback.threshold import at_threshold, lost_groups, safe_threshold
 from relion_ext_picker.feedback.views import count_views, view_groups
@@ -53,6 +61,24 @@ def test_join_keeps_micrographs_apart():
         table, replace(places([[10, 10], [10, 10], [10, 10]]), micrograph=np.array([1, 0, -1])), REACH
     )
     assert found.tolist() == [1, 0, -1]
+
+
+def test_rounds_that_disagree_teach_nothing():
+    """False again although learnt as such, false where it was true, true where it was false, new, and open ones."""
+    where = places(
+        [[10, 10], [50, 50], [90, 90], [130, 10], [170, 10]], [[10, 10], [50, 50], [93, 90], [130, 10], [170, 10]]
+    )
+    label = np.array([Label.FALSE, Label.FALSE, Label.TRUE, Label.FALSE, Label.OPEN])
+    marks = [(12, 10, False), (50, 55, True), (98, 90, False), (170, 10, False), (300, 300, False), (300, 350, True)]
+    earlier = Earlier(
+        np.zeros(6, np.int64), np.array([m[:2] for m in marks], float), np.array([m[2] for m in marks], bool)
+    )
+    found, withdrawn = reconciled(label, where, earlier, np.array([6.0, 6.0]))
+    assert found.tolist() == [Label.OPEN, Label.OPEN, Label.TRUE, Label.FALSE, Label.OPEN]
+    assert withdrawn.tolist() == [True, False, True, False, False, False]
+    other = replace(earlier, micrograph=np.ones(6, np.int64))
+    found, withdrawn = reconciled(label, where, other, np.array([6.0, 6.0]))
+    assert found.tolist() == label.tolist() and not withdrawn.any()
 
 
 def test_labels_of_classes():

@@ -12,10 +12,13 @@ from jobs import DIAMETER, JOB, STAR, Simulated, markers, pick
 
 from relion_ext_picker.cli import main
 from relion_ext_picker.io.coordinates import read_coordinate_set
+from relion_ext_picker.options import TrainOptions
 from relion_ext_picker.relion.columns import StarColumns
 from relion_ext_picker.relion.star import read_micrographs
 from relion_ext_picker.relion.tables import table_text
 from relion_ext_picker.workflows.feedback_outputs import read_feedback_rounds
+from relion_ext_picker.workflows.training_set import VERIFIED, Reading, marks_of, read_set, write_set
+from relion_ext_picker.workflows.withdrawn import without_withdrawn
 
 FEEDBACK = "External/job010/"
 NODE = f"{JOB}autopick.star"
@@ -197,6 +200,27 @@ def test_deepem_takes_the_sets(project: Simulated, result: Result) -> None:
     assert main([*words, "--gpu", "cpu", "--diameter", f"{DIAMETER:g}"]) == 0
     source = StarColumns(Path("External/job011/training_set.star")).texts("training_set", "pickerSource")
     assert (np.array(source.values)[source.index] == "verified").sum() > 5
+
+
+def test_marks_that_a_later_round_doubts_are_taken_back(project: Simulated, result: Result) -> None:
+    """The model that picked again what it had learnt to be false: neither round is believed."""
+    assert feedback() == 0
+    first, model = places(f"{FEEDBACK}false.star"), Path("External/job011")
+    model.mkdir(parents=True)
+    marks = [marks_of(m, first[m.name], False, 1, VERIFIED) for m in read_micrographs(Path(STAR)) if m.name in first]
+    write_set(model / "training_set.star", marks)
+    settings = json.loads(Path(JOB, "settings.json").read_text()) | {"model": str(model / "model.safetensors")}
+    Path(JOB, "settings.json").write_text(json.dumps(settings))
+    assert feedback() == 0
+    taken, count = places(f"{FEEDBACK}withdrawn.star"), sum(map(len, first.values()))
+    assert count > 5 and counts(result)["False"] == 0 and sum(map(len, taken.values())) == count
+    options = TrainOptions(o="x/", diameter=DIAMETER, add_true=f"{FEEDBACK}true.star")
+    micrographs = read_micrographs(Path(STAR))
+    reading = Reading(micrographs, lambda _: (512, 512), 2)
+    found = read_set(model / "training_set.star", micrographs)
+    assert not any(len(left) for left in without_withdrawn(found, options, reading).values())
+    assert feedback(parts=_select([1, 0, 0])) == 0, "what a person chose is believed"
+    assert counts(result)["False"] == count and not Path(FEEDBACK, "withdrawn.star").exists()
 
 
 def _select(chosen: list[int]) -> str:
