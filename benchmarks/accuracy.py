@@ -1,288 +1,204 @@
-"""How good the picks of real micrographs are, beside Topaz and RELION's Laplacian of Gaussian.
+"""How good picks are, on simulated micrographs of structures that no model has seen and on real ones, beside others.
 
     python benchmarks/accuracy.py
+    python benchmarks/accuracy.py --sets development --pickers drpnet --model trained/model.safetensors
 
-Ten micrographs of apoferritin with hand-placed centres (EMPIAR-10146), whole exposures and single frames. Only those
-that no model and no threshold has seen count: they are the default. Prints Markdown.
+Every picker is run by its command, and all are scored alike. Ours have one setting: the shipped model, its own
+threshold, the diameter. Of Topaz (both pretrained models) and RELION's Laplacian of Gaussian the best of several
+settings is taken on every set, with the truth at hand, which flatters them. Prints Markdown.
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
-import shutil
+import os
 import sys
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from measure import Cost, run
-from programs import Field, Topaz, add_options, linked, our_pick, our_program, shared_data, thread_limits, topaz_python
+from accuracy_scores import Outcome, best_of, draws, interval, outcome_of, resampled
+from accuracy_sets import RATIOS, REAL, Known, names_of, real, selected, simulated
+from contestants import OURS, RIVALS, Bench, found_by
+from numpy.typing import NDArray
+from programs import add_options, our_program, shared_data, topaz_python
 from tables import Value, markdown
 
-from relion_ext_picker.evaluation.curves import Scores, score_picks
-from relion_ext_picker.io.coordinates import read_coordinates
-from relion_ext_picker.io.weights import builtin_model, load_model
-from relion_ext_picker.pickers.registry import builtin_name
-from relion_ext_picker.types import Array
-
-HELD_OUT = (
-    "May08_04.32.27", "May08_04.33.57", "May08_04.36.57", "May08_05.24.39", "May08_05.31.00", "May08_07.10.35",
-)  # fmt: skip
-DEVELOPMENT = ("May08_03.05.02", "May08_03.13.02", "May08_03.15.02", "May08_03.43.44")
-SETS = ("Micrographs", "SingleFrames")
-PIXEL_SIZE, DIAMETER = 1.5, 120.0  # Å/px, Å
-RADII = (32.0, 16.0)  # px of the micrograph
-EVEN_ODDS = 0.0  # Topaz's log-likelihood ratio from which a pick is more likely a particle than not
-TOPAZ_SCALE = 4
-TOPAZ_RADII = (14, 18)  # 0.7 and 0.9 diameters: the best for average precision and for F1
-LOG_DIAMETERS = (0.75, 1.0)  # of the particle's
-LOG_ALL, LOG_DEFAULT = -1.0, 0.0  # RELION's adjustment of the threshold: lower gives more picks
-
-Picks = Mapping[str, tuple[Array, Array | None]]
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a picker found.
-
-    Attributes
-    ----------
-    candidates : mapping
-        Coordinates and scores by micrograph, down to low scores, for the curves.
-    picks : mapping
-        Those of its default threshold.
-    threshold : float
-    cost : Cost
-        Of the commands that gave the candidates.
-    """
-
-    candidates: Picks
-    picks: Picks
-    threshold: float
-    cost: Cost
-
-
-@dataclass(frozen=True)
-class Bench:
-    """What all measurements share."""
-
-    work: Path
-    threads: int
-
-    def run(self, command: Sequence[str | Path], folder: Path) -> Cost:
-        """Run one command."""
-        return run(command, folder, self.work / "commands.log", thread_limits(self.threads))
-
-
-Contestant = Callable[[Field, Path], Outcome]
+PICKERS = ("drpnet", "deepem", *RIVALS)
+HEADER = [
+    "picker",
+    "threshold",
+    "P",
+    "R",
+    "F1",
+    "best F1",
+    "AP",
+    "AP nearer",
+    "centring, px",
+    "on dirt, %",
+    "CPU s each",
+]
+DIGITS = (0, 2, 3, 3, 3, 3, 3, 3, 1, 1, 2)
+Outcomes = dict[tuple[str, str], Outcome]  # by set and picker
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Pick, score and print."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     add_options(parser, "accuracy")
-    parser.add_argument("--only", default="held-out", metavar="WHICH", help="held-out, development, all, a file with a "
-                        "name per line, or names with commas (default: held-out)")  # fmt: skip
-    parser.add_argument("--sets", default=",".join(SETS), metavar="LIST", help="of %(default)s")
-    for name in ("topaz", "log", "paper"):
-        parser.add_argument(f"--no-{name}", action="store_true", help=f"leave {name} out")
+    parser.add_argument("--sets", default=",".join(("simulated", *REAL)), metavar="LIST", help="simulated, "
+                        f"development, {', '.join(REAL)}, or single sets (default: %(default)s)")  # fmt: skip
+    parser.add_argument("--pickers", default=",".join(PICKERS), metavar="LIST",
+                        help=f"of {', '.join((*OURS, *RIVALS))} (default: %(default)s)")  # fmt: skip
+    parser.add_argument(
+        "--model", type=Path, default=None, metavar="FILE", help="instead of the shipped one of its mode"
+    )
+    parser.add_argument("--keep", default=",".join(RIVALS), metavar="LIST", help="pickers that are not run again where "
+                        "--work has what they found (default: %(default)s)")  # fmt: skip
+    parser.add_argument("--only", default="held-out", metavar="WHICH", help="real micrographs: held-out, development, "
+                        "all, a file with a name per line, or names with commas (default: held-out)")  # fmt: skip
+    parser.add_argument("--models", type=Path, default=None, metavar="DIR", help="structures to simulate (default: "
+                        "data/models in $REP_SHARED or in ../shared)")  # fmt: skip
     options = parser.parse_args(argv)
-    data = shared_data(options.data)
-    names = selected(options.only, sorted(path.stem for path in (data / "truth").glob("*.star")))
+    pickers, keep = listed(options.pickers, "--pickers"), listed(options.keep, "--keep")
     work = options.work.absolute()
     work.mkdir(parents=True, exist_ok=True)
-    bench = Bench(work, options.threads)
-    contestants = contestants_of(options, bench)
-    truth = {name: read_coordinates(data / "truth" / f"{name}.star").xy for name in names}
-    count = sum(len(xy) for xy in truth.values())
-    print(f"{len(names)} micrographs, {count} particles: {', '.join(names)}\n")
-    for each in options.sets.split(","):
-        field = linked([data / each / f"{name}.mrc" for name in names], work / each, PIXEL_SIZE, DIAMETER)
-        rows = [row for name, pick in contestants.items() for row in rows_of(name, pick, field, truth, work)]
-        print(f"### {each}\n\n{table(rows)}", flush=True)
+    topaz = topaz_python(options.topaz_venv) if "topaz" in pickers else Path()
+    model = options.model.absolute() if options.model else None
+    bench = Bench(our_program(options.picker), topaz, work, options.threads, model)
+    outcomes: Outcomes = {}
+    names = names_of(options.sets)
+    for name in names:
+        known = set_of(name, options, bench)
+        for picker in pickers:
+            tried = [outcome_of(each, known) for each in found_by(picker, known, bench, picker in keep)]
+            for label, own in grouped(picker, tried).items():
+                outcomes[name, label] = best_of(own)
+                print(
+                    f"{name} {label}: AP {outcomes[name, label].ap:.3f} {outcomes[name, label].settings}",
+                    file=sys.stderr,
+                )
+        count = sum(len(xy) for xy in known.particles.values())
+        print(f"{name}: {len(known.field.files)} micrographs, {count} particles", file=sys.stderr, flush=True)
+    for ratio in RATIOS:
+        alike = [name for name in names if name.endswith(f"-{ratio}")]
+        if alike:
+            print(f"### Simulated, signal-to-noise ratio {ratio}\n\n{simulated_tables(alike, outcomes)}", flush=True)
+    for name in names:
+        if name in REAL:
+            rows = [row_of(label, [each]) for (other, label), each in outcomes.items() if other == name]
+            print(f"### {name}\n\n{markdown(HEADER, rows, DIGITS)}", flush=True)
     return 0
 
 
-def selected(which: str, known: Sequence[str]) -> list[str]:
-    """Names of the micrographs meant by --only.
-
-    Raises
-    ------
-    SystemExit
-        There are none, or a name is unknown.
-    """
-    groups = {"held-out": HELD_OUT, "development": DEVELOPMENT, "all": tuple(known)}
-    if which in groups:
-        names = list(groups[which])
-    elif Path(which).is_file():
-        names = Path(which).read_text(encoding="utf-8").split()
-    else:
-        names = [name.strip() for name in which.split(",")]
-    names = [Path(name).name.removesuffix(".mrc") for name in names]
-    if not names or (missing := [name for name in names if name not in known]):
-        raise SystemExit(f"--only {which}: no truth for {missing[0] if names else 'it'}: check --data and the names")
+def listed(text: str, flag: str) -> list[str]:
+    """Names of pickers, separated by commas; SystemExit where one is unknown."""
+    names = [name for name in text.split(",") if name]
+    for name in names:
+        if name not in (*OURS, *RIVALS):
+            raise SystemExit(f"{flag} {name}: must be of {', '.join((*OURS, *RIVALS))}")
     return names
 
 
-def table(rows: Sequence[Sequence[Value]]) -> str:
-    """Rows of :func:`row_of` as Markdown."""
-    near, far = f"{RADII[1]:g} px", f"{RADII[0]:g} px"
-    header = [
-        "picker",
-        "threshold",
-        f"P {far}",
-        "R",
-        "F1",
-        "best F1",
-        "AP",
-        f"F1 {near}",
-        "best F1",
-        "AP",
-        "CPU s each",
-    ]
-    return markdown(header, rows, (0, 2, 3, 3, 3, 3, 3, 3, 3, 3, 2))
+def set_of(name: str, options: argparse.Namespace, bench: Bench) -> Known:
+    """A set by its name."""
+    if name in REAL:
+        data = shared_data(options.data)
+        only = selected(options.only, sorted(path.stem for path in (data / "truth").glob("*.star")))
+        return real(name, data, only, bench.work)
+    models = options.models or shared_data("").parent / "models"
+
+    def simulate(project: Path, words: Sequence[str]) -> None:
+        project.parent.mkdir(parents=True, exist_ok=True)
+        bench.run([bench.program, "simulate", "--o", project, *words, "--j", str(bench.threads)], bench.work)
+
+    return simulated(name, models, bench.work / "sets", simulate)
 
 
-def row_of(name: str, threshold: float, scores: Sequence[tuple[Scores, Scores]], seconds: float) -> list[Value]:
-    """One line of the table.
+def grouped(picker: str, tried: Sequence[Outcome]) -> dict[str, list[Outcome]]:
+    """The settings of a picker among which the best is taken, by the name of the line in the tables."""
+    if picker in OURS:
+        return {picker: list(tried)}
+    if picker == "log":
+        return {"RELION LoG": list(tried)}
+    names = list(dict.fromkeys(each.settings.partition(",")[0] for each in tried))
+    return {f"Topaz {name}": [each for each in tried if each.settings.startswith(f"{name},")] for name in names}
 
-    Parameters
-    ----------
-    name : str
-    threshold : float
-    scores : sequence of (Scores, Scores)
-        For each of `RADII`: of the picks at the default threshold, and of all candidates.
-    seconds : float
-        Processor time per micrograph.
-    """
-    (picks, curve), (near_picks, near_curve) = scores
+
+def row_of(label: str, outcomes: Sequence[Outcome], spread: tuple[float, float] | None = None) -> list[Value]:
+    """One line of a table: means over sets, but for the share on dirt, which is of all picks together."""
+
+    def mean(values: Sequence[float | None]) -> float | None:
+        known = [value for value in values if value is not None]
+        return float(np.mean(known)) if known else None
+
+    picks, curves = [each.picks for each in outcomes], [each.curve for each in outcomes]
+    settings = {each.settings for each in outcomes} if len(outcomes) == 1 else set()
+    written = sum(each.written for each in outcomes if each.soiled)
+    soiled = 100 * sum(sum(each.soiled.values()) for each in outcomes) / written if written else None
+    thresholds = {each.threshold for each in outcomes}
+    ap = mean([each.ap for each in outcomes])
     return [
-        name, threshold, picks.precision, picks.recall, picks.f1, curve.best_f1, curve.ap,
-        near_picks.f1, near_curve.best_f1, near_curve.ap, seconds,
+        " ".join([label, *sorted(f"({text})" for text in settings if text)]),
+        thresholds.pop() if len(thresholds) == 1 else None,
+        *(mean([getattr(each, name) for each in picks]) for name in ("precision", "recall", "f1")),
+        mean([each.best_f1 for each in curves]),
+        f"{ap:.3f} [{spread[0]:.3f}, {spread[1]:.3f}]" if spread and ap is not None else ap,
+        mean([each.nearer for each in outcomes]), mean([each.centring for each in curves]), soiled,
+        mean([each.cpu for each in outcomes]),
     ]  # fmt: skip
 
 
-def rows_of(name: str, pick: Contestant, field: Field, truth: Mapping[str, Array], work: Path) -> Iterator[list[Value]]:
-    """The line of a picker, or one that says that it failed."""
-    out = work / "out"
-    shutil.rmtree(out, ignore_errors=True)
-    out.mkdir()
-    try:
-        found = pick(field, out)
-    except SystemExit as error:
-        print(f"{name}: {error}", file=sys.stderr)
-        yield [f"{name}: failed", *[None] * 10]
-        return
-    scores = [(score_picks(truth, found.picks, r), score_picks(truth, found.candidates, r)) for r in RADII]
-    yield row_of(name, found.threshold, scores, found.cost.cpu / len(field.files))
+def simulated_tables(sets: Sequence[str], outcomes: Outcomes) -> str:
+    """Means over the structures, average precision by structure, and differences between us and the others."""
+    labels = list(dict.fromkeys(label for name, label in outcomes if name in sets))
+    drawn = draws(sets, outcomes)
+    mean_ap = {
+        label: np.mean([resampled(outcomes[name, label].each, drawn[name]) for name in sets], axis=0)
+        for label in labels
+    }
+    rows = [row_of(label, [outcomes[name, label] for name in sets], interval(mean_ap[label])) for label in labels]
+    structures = [name.partition("-")[0] for name in sets]
+    by_ap: list[list[Value]] = [[label, *(outcomes[name, label].ap for name in sets)] for label in labels]
+    by_f1: list[list[Value]] = [[label, *(outcomes[name, label].picks.f1 for name in sets)] for label in labels]
+    text = f"{markdown(HEADER, rows, DIGITS)}\nAP by structure:\n\n"
+    text += markdown(["picker", *structures], by_ap, (0, *[3] * len(sets)))
+    for label in labels:
+        best = _settings(label, sets, outcomes)
+        text += f"\nBest settings of {label}: {best}.\n" if best else ""
+    text += "\nF1 at the default threshold:\n\n" + markdown(["picker", *structures], by_f1, (0, *[3] * len(sets)))
+    return f"{text}\n{differences(sets, outcomes, mean_ap)}"
 
 
-def contestants_of(options: argparse.Namespace, bench: Bench) -> dict[str, Contestant]:
-    """The pickers by name."""
-    program = our_program(options.picker)
-    found: dict[str, Contestant] = {}
-    # The paper's second network is trained in the job.
-    presets = [("default", ()), ("default", ("--no-verify",)), ("paper", ()), ("paper", ("--no-verify",))]
-    for preset, extra in presets[: 2 if options.no_paper else None]:
-        model = builtin_model(builtin_name("drpnet", preset))
-        if not model.exists():
-            print(f"no weights for --preset {preset}: left out", file=sys.stderr)
-            continue
-        name = " ".join(["relion_ext_picker", *(["--preset", preset] if preset != "default" else []), *extra])
-        found[name] = ours(program, bench, model, ("--preset", preset, *extra))
-    if not options.no_topaz:
-        python = topaz_python(options.topaz_venv)
-        for model_name in ("resnet16", "resnet8"):
-            for radius in TOPAZ_RADII:
-                topaz = Topaz(python, model_name, TOPAZ_SCALE, radius, threshold=-12)
-                found[f"Topaz {model_name}, -s {TOPAZ_SCALE} -r {radius}"] = topaz_pick(topaz, bench)
-    if not options.no_log:
-        if shutil.which("relion_autopick"):
-            low, high = (fraction * DIAMETER for fraction in LOG_DIAMETERS)
-            found[f"RELION LoG, {low:g} to {high:g} Å"] = log_pick(bench)
-        else:
-            print("no relion_autopick: left out", file=sys.stderr)
-    return found
+def _settings(label: str, sets: Sequence[str], outcomes: Outcomes) -> str:
+    """The settings that were best, in the order of the structures."""
+    return "; ".join(filter(None, (outcomes[name, label].settings.rpartition(", ")[2] for name in sets)))
 
 
-def ours(program: Path, bench: Bench, model: Path, extra: Sequence[str]) -> Contestant:
-    """Our picker; since better picks go first where two are too close, cutting its candidates gives its picks."""
-
-    def pick(field: Field, out: Path) -> Outcome:
-        options = ("--threshold", "0", "--no-report", *extra)
-        cost = bench.run(our_pick(program, field, out / "job", bench.threads, options), field.folder.parent)
-        found = star_picks(out / "job", field)
-        retrained = out / "job" / "model.safetensors"
-        threshold = load_model(retrained if retrained.exists() else model, "drpnet")[0].threshold
-        return Outcome(found, cut(found, threshold), threshold, cost)
-
-    return pick
-
-
-def topaz_pick(topaz: Topaz, bench: Bench) -> Contestant:
-    """Topaz. Its own default threshold, -6, lists candidates; even odds take that part here."""
-
-    def pick(field: Field, out: Path) -> Outcome:
-        cost = bench.run(topaz.preprocess(field, out / "prepared", bench.threads), out)
-        cost += bench.run(topaz.extract(out / "prepared", out / "picks.txt", bench.threads), out)
-        found = topaz_picks(out / "picks.txt", field)
-        return Outcome(found, cut(found, EVEN_ODDS), EVEN_ODDS, cost)
-
-    return pick
-
-
-def log_pick(bench: Bench) -> Contestant:
-    """RELION's Laplacian of Gaussian, with its default threshold and once more with a low one."""
-
-    def pick(field: Field, out: Path) -> Outcome:
-        found, costs = [], []
-        for adjust in (LOG_ALL, LOG_DEFAULT):
-            job = out / f"LoG{adjust:g}"
-            job.mkdir()
-            low, high = (fraction * field.diameter for fraction in LOG_DIAMETERS)
-            command = [
-                "relion_autopick", "--i", "Micrographs/*.mrc", "--odir", f"{job}/", "--pickname", "autopick",
-                "--angpix", f"{field.pixel_size:g}", "--LoG", "--LoG_diam_min", f"{low:g}", "--LoG_diam_max",
-                f"{high:g}", "--shrink", "0", "--lowpass", "20", "--LoG_adjust_threshold", f"{adjust:g}",
-            ]  # fmt: skip
-            costs.append(bench.run(command, field.folder.parent))
-            found.append(star_picks(job, field))
-        return Outcome(found[0], found[1], LOG_DEFAULT, costs[1])
-
-    return pick
-
-
-def star_picks(folder: Path, field: Field) -> Picks:
-    """The coordinate files of a job; a micrograph without one has no picks."""
-    found = {}
-    for file in field.files:
-        for path in sorted(folder.rglob(f"{file.stem}_autopick.star")):
-            coordinates = read_coordinates(path)
-            found[file.stem] = (coordinates.xy, coordinates.score)
-    return found
-
-
-def topaz_picks(path: Path, field: Field) -> Picks:
-    """Topaz's table: image_name, x_coord, y_coord, score."""
-    rows: dict[str, list[tuple[float, float, float]]] = defaultdict(list)
-    with path.open(encoding="utf-8") as stream:
-        for row in csv.DictReader(stream, delimiter="\t"):
-            rows[row["image_name"]].append((float(row["x_coord"]), float(row["y_coord"]), float(row["score"])))
-    arrays = {file.stem: np.array(rows[file.stem], np.float32).reshape(-1, 3) for file in field.files}
-    return {name: (array[:, :2], array[:, 2]) for name, array in arrays.items()}
-
-
-def cut(found: Picks, threshold: float) -> Picks:
-    """The picks whose score reaches the threshold."""
-    kept = {}
-    for name, (xy, score) in found.items():
-        assert score is not None
-        kept[name] = (xy[score >= threshold], score[score >= threshold])
-    return kept
+def differences(sets: Sequence[str], outcomes: Outcomes, mean_ap: Mapping[str, NDArray[np.float64]]) -> str:
+    """AP of ours minus that of the others: in the mean with its interval, and where it is smallest."""
+    rivals = {
+        "the better Topaz": [label for label in mean_ap if label.startswith("Topaz")],
+        "RELION LoG": [label for label in mean_ap if label == "RELION LoG"],
+    }
+    rivals = {name: found for name, found in rivals.items() if found}
+    if len(rivals) > 1:
+        rivals["the best of them"] = [label for found in list(rivals.values()) for label in found]
+    rows: list[list[Value]] = []
+    for own in [label for label in mean_ap if label in OURS]:
+        for name, found in rivals.items():
+            better = max(found, key=lambda label: np.mean([outcomes[each, label].ap for each in sets]))
+            gain = np.mean([outcomes[each, own].ap - outcomes[each, better].ap for each in sets])
+            low, high = interval(mean_ap[own] - mean_ap[better])
+            least = {each: outcomes[each, own].ap - max(outcomes[each, label].ap for label in found) for each in sets}
+            worst = min(least, key=lambda each: least[each])
+            rows.append([
+                own, name, f"{gain:+.3f} [{low:+.3f}, {high:+.3f}]", f"{least[worst]:+.3f}", worst.partition("-")[0],
+            ])  # fmt: skip
+    header = ["AP of", "minus that of", "in the mean", "least", "on"]
+    return markdown(header, rows) if rows else ""
 
 
 if __name__ == "__main__":
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
     sys.exit(main())

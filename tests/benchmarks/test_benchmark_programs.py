@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import importlib
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -98,35 +100,83 @@ def test_ratios_are_those_of_topaz_over_ours(monkeypatch: pytest.MonkeyPatch) ->
     assert "3.0 with 1 micrograph, 7.5 with 3, 12.0 for each further one" in line
 
 
-def test_accuracy_row(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Coordinates as Topaz writes them -> a line of the table."""
-    accuracy, programs = module("accuracy", monkeypatch), module("programs", monkeypatch)
-    (tmp_path / "Micrographs").mkdir()
-    (tmp_path / "Micrographs" / "a.mrc").touch()
-    field = programs.Field(tmp_path / "Micrographs", 1.5, 120.0)
+def known_set(monkeypatch: pytest.MonkeyPatch, folder: Path, **more: Any) -> Any:
+    """Two particles in each of two micrographs, 80 px wide."""
+    sets, programs = module("accuracy_sets", monkeypatch), module("programs", monkeypatch)
+    (folder / "Micrographs").mkdir()
+    for name in "ab":
+        (folder / "Micrographs" / f"{name}.mrc").touch()
+    truth = {name: np.array([[100, 200], [300, 300]], np.float32) for name in "ab"}
+    return sets.Known("set", programs.Field(folder / "Micrographs", 1.5, 120.0), truth, **more)
+
+
+def test_accuracy_from_a_table_of_topaz(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    known = known_set(monkeypatch, tmp_path)
+    contestants, scores = module("contestants", monkeypatch), module("accuracy_scores", monkeypatch)
     table = "image_name\tx_coord\ty_coord\tscore\na\t100\t200\t3.5\na\t320\t300\t-2.0\na\t500\t500\t-3.0\n"
     (tmp_path / "picks.txt").write_text(table)
-    found = accuracy.topaz_picks(tmp_path / "picks.txt", field)
-    picks = accuracy.cut(found, 0.0)
+    found = contestants.topaz_picks(tmp_path / "picks.txt", known.field)
+    picks = contestants.cut(found, 0.0)
     assert [len(part["a"][0]) for part in (found, picks)] == [3, 1]
-    truth = {"a": np.array([[100, 200], [300, 300]])}
-    scores = [(accuracy.score_picks(truth, picks, r), accuracy.score_picks(truth, found, r)) for r in accuracy.RADII]
-    row = accuracy.row_of("Topaz", 0.0, scores, 1.25)
-    assert row[2:5] == [1.0, 0.5, pytest.approx(2 / 3)]  # the second pick is below the threshold
-    assert row[5:7] == [1.0, 1.0]
-    assert row[9] == 0.5  # and 20 px off, too far for the smaller radius
-    assert "| Topaz  |" in accuracy.table([row])
+    outcome = scores.outcome_of(contestants.Found("-s 4 -r 14", found, picks, 0.0, 2.5), known)
+    assert (outcome.picks.precision, outcome.picks.recall, outcome.cpu) == (1.0, 0.25, 1.25)
+    assert (outcome.ap, outcome.curve.best_f1) == (0.5, pytest.approx(2 / 3))  # micrograph b is missed altogether
+    assert outcome.nearer == 0.25  # the second pick is 20 px off, too far for the smaller radius
+    assert outcome.soiled == {}
+    row = module("accuracy", monkeypatch).row_of("Topaz", [outcome, outcome])
+    assert row[1:5] == [0.0, 1.0, 0.25, pytest.approx(0.4)] and row[6] == 0.5
 
 
-def test_which_micrographs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    accuracy = module("accuracy", monkeypatch)
-    known = [*accuracy.HELD_OUT, *accuracy.DEVELOPMENT]
-    assert accuracy.selected("held-out", known) == list(accuracy.HELD_OUT)
-    assert not set(accuracy.HELD_OUT) & set(accuracy.DEVELOPMENT)
+def test_particles_at_the_edge_count_for_nobody_and_dirt_is_noticed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    dirt = np.zeros((340, 400), np.int8)
+    dirt[100:140, 200:240] = 3  # a crystal
+    known = known_set(monkeypatch, tmp_path, edge=40.0, labels={"a": dirt, "b": dirt})
+    assert known.particles["a"].tolist() == [[100, 200]]  # the other lies 39 px from the last row
+    contestants, scores = module("contestants", monkeypatch), module("accuracy_scores", monkeypatch)
+    xy = np.array([[100, 200], [220, 120], [300, 310], [150, 250]], np.float32)
+    picks = {"a": (xy, np.array([0.9, 0.8, 0.7, 0.6], np.float32))}
+    outcome = scores.outcome_of(contestants.Found("", picks, picks, 0.5, 1.0), known)
+    assert (outcome.picks.n_picks, outcome.picks.n_truth, outcome.picks.hits) == (3, 2, 1)
+    assert (outcome.written, outcome.soiled) == (4, {"carbon": 0, "ice": 1, "gold": 0})
+
+
+def test_intervals_are_those_of_other_micrographs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """One micrograph found and one missed: the AP of a draw is the share of draws of the first."""
+    known = known_set(monkeypatch, tmp_path)
+    contestants, scores = module("contestants", monkeypatch), module("accuracy_scores", monkeypatch)
+    picks = {"a": (known.truth["a"], np.array([0.9, 0.8], np.float32))}
+    outcome = scores.outcome_of(contestants.Found("", picks, picks, 0.5, 1.0), known)
+    drawn = scores.draws(["set"], {("set", "ours"): outcome})["set"]
+    values = scores.resampled(outcome.each, drawn)
+    assert np.array_equal(values, (drawn == 0).mean(axis=1))
+    assert scores.interval(values) == (0.0, 1.0)
+
+
+def test_what_was_found_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    contestants = module("contestants", monkeypatch)
+    picks = {"a": (np.array([[1.5, 2]], np.float32), np.array([0.25], np.float32)),
+             "b": (np.zeros((0, 2), np.float32), np.zeros(0, np.float32))}  # fmt: skip
+    found = contestants.Found("resnet8, -s 4 -r 14", picks, picks, 0.0, 1.5)
+    again = contestants._from_json(json.loads(json.dumps(contestants._to_json(found))))
+    assert (again.settings, again.threshold, again.cpu) == (found.settings, 0.0, 1.5)
+    assert again.picks["a"][0].tolist() == [[1.5, 2]] and again.candidates["b"][0].shape == (0, 2)
+
+
+def test_which_sets(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    sets = module("accuracy_sets", monkeypatch)
+    known = [*sets.HELD_OUT, *sets.DEVELOPMENT]
+    assert sets.selected("held-out", known) == list(sets.HELD_OUT)
+    assert not set(sets.HELD_OUT) & set(sets.DEVELOPMENT)
     (tmp_path / "list").write_text("Micrographs/May08_04.32.27.mrc\n")
-    assert accuracy.selected(str(tmp_path / "list"), known) == ["May08_04.32.27"]
+    assert sets.selected(str(tmp_path / "list"), known) == ["May08_04.32.27"]
     with pytest.raises(SystemExit, match="nothing"):
-        accuracy.selected("nothing", known)
+        sets.selected("nothing", known)
+    assert len(sets.names_of("simulated,1bxn-0.05")) == 2 * len(sets.TEST) >= 12
+    assert not {each.file for each in sets.TEST} & {each.file for each in sets.TO_CHOOSE}
+    with pytest.raises(SystemExit, match="1abc-0.05"):
+        sets.names_of("1abc-0.05")
 
 
 def test_loading_a_command_leaves_the_collector_as_it_was() -> None:
