@@ -263,7 +263,5 @@ def test_intervals_of_the_feedback_loop_are_over_micrographs(monkeypatch: pytest
     assert found.measures(np.array([1, 0])) == (1.0, 1.0)
     assert found.measures(np.array([0, 2]))[0] == pytest.approx(2 * 2 / (4 + 4))
     drawn = loop.draws(2)
-    assert (
-        drawn.shape == (loop.DRAWS, 2) and (drawn.sum(1) == 2).all()
+    assert drawn.shape == (loop.DRAWS, 2) and (drawn.sum(1) == 2).all()
     assert loop.interval(np.arange(101.0)) == pytest.approx((2.5, 97.5))
-    )
