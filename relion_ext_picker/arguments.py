@@ -20,6 +20,7 @@ PROGRAM = "relion_ext_picker"
 DEFAULT_COMMAND = "pick"
 _TRUE = ("yes", "true", "on", "1")
 _FALSE = ("no", "false", "off", "0")
+AUTO = "auto"
 _NOTHING = ""  # the value of an option with nothing after it, as RELION writes an empty parameter
 
 _EXAMPLES: Mapping[str, str] = {
@@ -206,6 +207,8 @@ def _value(item: Field[Any], text: str) -> Any:
             return int(text)
         except ValueError:
             raise UsageError(f"{flag} {text}: must be a whole number") from None
+    if text.lower() == AUTO and info_of(item).auto is not None:
+        return info_of(item).auto
     if isinstance(item.default, float):
         try:
             return float(text)

@@ -34,6 +34,7 @@ class Info:
     mode: str = ""  # the only mode that has it, where it is not for all
     span: bool = False
     many: bool = False
+    auto: float | None = None  # the number that the word "auto" stands for, where it does
     several: bool = False  # file names, separated by blanks or commas
 
 

@@ -50,6 +50,7 @@ TRAINED = tuple(  # the others share their networks
 )
 FORMATS = ("star", "box", "csv")
 BUILTIN = "builtin"  # as --model
+AUTO_THRESHOLD = -2.0  # as --threshold
 MAXIMA = ("two-pass", "greedy")
 CLUSTERINGS = ("auto", "intensity", "superpixel")
 STAGES = ("both", "proposer", "classifier")
@@ -82,8 +83,15 @@ class PickOptions(JobOptions):
         "network, what clustering finds alone).", choices=PRESETS,
     )  # fmt: skip
     threshold: float = opt(
-        -1.0, "Score from which a candidate is written; 0 writes every candidate, -1 takes the model's own.", low=-1,
-        high=1,
+        -1.0, "Score from which a candidate is written; 0 writes every candidate, -1 takes the model's own; auto (or "
+        "-2) chooses one for all micrographs of the job together, for the highest F1 that their scores let expect.",
+        low=AUTO_THRESHOLD, high=1, auto=AUTO_THRESHOLD,
+    )  # fmt: skip
+    expected_density: float = opt(
+        0.0, "Particles per square micrometre that the micrographs have on average: the best candidates of all "
+        "micrographs together are written, as many as that makes, if they reach a --threshold that is given; 0 is not "
+        "known. A micrograph of w x h px with n particles has n / (w h) x (10000 / Å per px)^2.", unit="1/µm²", low=0,
+        high=10**6,
     )  # fmt: skip
     model: str = opt(
         "", "Model file (.safetensors) to use instead of the built-in one; empty or builtin is that.", metavar="FILE"

@@ -30,10 +30,14 @@ from relion_ext_picker.relion.tables import table_text
 EXECUTABLE = "relion_ext_picker"
 _MICROGRAPHS = "CtfFind/job003/micrographs_ctf.star"
 _PICK_PARAMETERS = (
-    "mode", "diameter", "threshold", "min_distance", "max_picks", "contrast", "retrain_classifier", "gpu",
+    "mode", "diameter", "threshold", "expected_density", "min_distance", "max_picks", "contrast", "retrain_classifier",
+    "gpu",
 )  # fmt: skip
 _TRAIN_PARAMETERS = ("mode", "diameter", "stage", "steps", "classifier_steps", "contrast", "gpu")
-_DEEPEM_PICK = ("mode", "diameter", "threshold", "min_distance", "max_picks", "contrast", "preset", "model", "gpu")
+_DEEPEM_PICK = (
+    "mode", "diameter", "threshold", "expected_density", "min_distance", "max_picks", "contrast", "preset", "model",
+    "gpu",
+)  # fmt: skip
 _DEEPCRYOPICKER_PICK = (
     "mode", "diameter", "threshold", "min_distance", "max_picks", "contrast", "clustering", "learn_from", "preset",
     "gpu",

@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Sequence
 from dataclasses import fields
-from functools import cache
+from functools import cache, partial
 
 from relion_ext_picker import __version__
 from relion_ext_picker.errors import InputError
@@ -19,6 +19,7 @@ from relion_ext_picker.relion.star import write_coordinate_nodes, write_microgra
 from relion_ext_picker.report.progress import Progress
 from relion_ext_picker.report.summary import MicrographSummary
 from relion_ext_picker.types import Micrograph, Picks
+from relion_ext_picker.workflows.data_set_threshold import candidates_of, check_scores, of_data_set, reaching, settle
 from relion_ext_picker.workflows.deepcryopicker import deepcryopicker
 from relion_ext_picker.workflows.deepcryopicker_report import teaching_of
 from relion_ext_picker.workflows.models import choose_device, fingerprint, load_picker, model_path
@@ -60,11 +61,13 @@ def _pick(job: JobDirectory, options: PickOptions) -> None:
     settings = _settings(options)
     if options.mode == "deepcryopicker":
         job.check_abort()
+        check_scores(options, options.preset)
         changed = job.settings_changed(settings, PICKS)  # its model is kept while it holds
         picker, options = deepcryopicker(job, options, micrographs, device)
     else:
         picker = load_picker(options.mode, options.preset, options.model, device, options.views)
         scanning(picker, options, micrographs[0].pixel_size)  # refuses now what cannot be
+        check_scores(options, picker.card.preset)
         advise(options)
         job.check_abort()
         changed = job.settings_changed(settings, (*PICKS, MODEL))
@@ -77,10 +80,14 @@ def _pick(job: JobDirectory, options: PickOptions) -> None:
         summaries = _pick_all(job, picker, micrographs, record, (request, options, formats))
     finally:
         record.close()
+    threshold = _own_threshold(options, picker)
     failed = [item for item in summaries if item.failed]
     if len(failed) == len(summaries):
         raise InputError(f"none of the {len(summaries)} micrographs could be picked; the first: {failed[0].message}")
-    _finish(job, picker, options, micrographs, summaries, record)
+    if of_data_set(options):
+        write = partial(_write, job, options, formats)
+        threshold, summaries = settle(options, threshold, micrographs, summaries, record, write)
+    _finish(job, picker, options, micrographs, summaries, record, threshold)
 
 
 def _pick_all(
@@ -109,6 +116,9 @@ def _pick_all(
                     summary = _pick_one(job, own, outcome, record, (request, options, formats), owners)
                 else:
                     summary = entry.summary
+                    if of_data_set(options):
+                        written = reaching(candidates_of(entry, micrograph), _own_threshold(options, picker))
+                        summary = MicrographSummary.of_picks(written, summary.seconds, summary.status)
                 summaries.append(summary)
                 progress.done(summary)
         finally:
@@ -140,16 +150,28 @@ def _pick_one(
     except (InputError, MemoryError) as error:
         return MicrographSummary.of_failure(micrograph, str(error) or f"{micrograph.name}: out of memory")
     picks = Picks(micrograph, xy, score, kind, outcome.shape)
+    seconds = outcome.seconds + time.perf_counter() - start
+    own = _own_threshold(options, picker)
+    written = reaching(picks, own) if of_data_set(options) else picks  # the rest is for when the threshold is known
+    _write(job, options, formats, name, written)
+    record.add(picks, MicrographSummary.of_picks(picks, seconds), name)
+    return MicrographSummary.of_picks(written, seconds)
+
+
+def _own_threshold(options: PickOptions, picker: Picker) -> float:
+    """The threshold that is given, else the model's."""
+    return options.threshold if options.threshold >= 0 else picker.card.threshold
+
+
+def _write(job: JobDirectory, options: PickOptions, formats: tuple[str, ...], name: str, picks: Picks) -> None:
+    """The coordinate files of a micrograph."""
     job.write(name, lambda path: write_picks(path, picks))
-    stem = name.removesuffix(".star")
+    stem, micrograph = name.removesuffix(".star"), picks.micrograph
     if "box" in formats:
         side = (options.box_size or 1.5 * options.diameter) / micrograph.pixel_size
-        write_box(job.path_for(f"{stem}.box"), xy, max(2, 2 * round(side / 2)))
+        write_box(job.path_for(f"{stem}.box"), picks.xy, max(2, 2 * round(side / 2)))
     if "csv" in formats:
-        write_csv(job.path_for(f"{stem}.csv"), micrograph.name, xy, score)
-    summary = MicrographSummary.of_picks(picks, outcome.seconds + time.perf_counter() - start)
-    record.add(picks, summary, name)
-    return summary
+        write_csv(job.path_for(f"{stem}.csv"), micrograph.name, picks.xy, picks.score)
 
 
 def _finish(
@@ -159,6 +181,7 @@ def _finish(
     micrographs: Sequence[Micrograph],
     summaries: Sequence[MicrographSummary],
     record: Record,
+    threshold: float,
 ) -> None:
     """Write the nodes, the summary and the report, and declare them."""
     star = options.in_mics
@@ -171,7 +194,6 @@ def _finish(
     job.declare("autopick.star", "coordinates")
     write_summary(job, summaries)
     if options.report:
-        threshold = options.threshold if options.threshold >= 0 else picker.card.threshold
         teaching = teaching_of(job, options, micrographs, picker)
         write_job_report(job, options, summaries, record, threshold, teaching)
         job.declare("logfile.pdf", "logfile")
@@ -190,8 +212,9 @@ def _formats(text: str) -> tuple[str, ...]:
 def _settings(options: PickOptions) -> dict[str, object]:
     """What the picks depend on: with other values finished micrographs are picked again."""
     names = (
-        "mode", "diameter", "preset", "threshold", "model", "min_distance", "max_picks", "border", "contrast", "views",
-        "verify", "retrain_classifier", "step", "std_window", "maxima", "formats", "box_size", "pixel_size", "seed",
+        "mode", "diameter", "preset", "threshold", "expected_density", "model", "min_distance", "max_picks", "border",
+        "contrast", "views", "verify", "retrain_classifier", "step", "std_window", "maxima", "formats", "box_size",
+        "pixel_size", "seed",
     )  # fmt: skip
     own = tuple(item.name for item in fields(options) if info_of(item).mode == options.mode == "deepcryopicker")
     settings: dict[str, object] = {name: getattr(options, name) for name in (*names, *own)}

@@ -14,6 +14,7 @@ from relion_ext_picker.options import PickOptions
 from relion_ext_picker.pickers.base import Picker, Request
 from relion_ext_picker.report.summary import MicrographSummary
 from relion_ext_picker.types import Micrograph, ScoreMap
+from relion_ext_picker.workflows.data_set_threshold import of_data_set
 
 AHEAD = 2  # micrographs read and prepared before they are scored
 
@@ -42,7 +43,7 @@ def request_of(options: PickOptions) -> Request:
     """What the options ask of a picker."""
     return Request(
         diameter=options.diameter,
-        threshold=options.threshold,
+        threshold=max(0.0, options.threshold) if of_data_set(options) else options.threshold,
         min_distance=options.min_distance,
         max_picks=options.max_picks,
         border=options.border,

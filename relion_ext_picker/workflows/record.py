@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from relion_ext_picker.atomic import atomic_path
 from relion_ext_picker.errors import PickerError
@@ -28,12 +29,15 @@ class Entry:
         Coordinate file, relative to the job directory.
     xy : ndarray, shape (n, 2)
     score : ndarray, shape (n,)
+    kind : ndarray, shape (n,), int
+        Class numbers, 0 where the mode knows none.
     """
 
     summary: MicrographSummary
     coordinates: str
     xy: Array
     score: Array
+    kind: NDArray[np.int64]
 
 
 class Record:
@@ -79,13 +83,14 @@ class Record:
 
     def add(self, picks: Picks, summary: MicrographSummary, coordinates: str) -> None:
         """Remember a micrograph whose coordinate file is in place."""
-        self.entries[summary.name] = Entry(summary, coordinates, picks.xy, picks.score)
+        xy, score = np.round(picks.xy, 1), np.round(picks.score, 4)  # a later run must not read anything else
+        self.entries[summary.name] = Entry(summary, coordinates, xy, score, picks.class_number)
         line = {
-            "summary": summary.to_json(),
-            "coordinates": coordinates,
-            "xy": np.round(picks.xy, 1).astype(float).tolist(),
-            "score": np.round(picks.score, 4).astype(float).tolist(),
-        }
+            "summary": summary.to_json(), "coordinates": coordinates, "xy": xy.astype(float).tolist(),
+            "score": score.astype(float).tolist(),
+        }  # fmt: skip
+        if picks.class_number.any():
+            line["kind"] = picks.class_number.tolist()
         self._file.write(json.dumps(line) + "\n")
         self._file.flush()
 
@@ -99,6 +104,7 @@ def _entry(data: Any) -> Entry:
     summary = replace(MicrographSummary.from_json(data["summary"]), status="skipped")
     xy = np.array(data["xy"], np.float32).reshape(-1, 2)
     score = np.array(data["score"], np.float32)
-    if not len(xy) == len(score) == summary.picks:
+    kind = np.array(data.get("kind", [0] * len(score)), np.int64)
+    if not len(xy) == len(score) == len(kind) == summary.picks:
         raise ValueError("the numbers of coordinates, scores and picks differ")
-    return Entry(summary, data["coordinates"], xy, score)
+    return Entry(summary, data["coordinates"], xy, score, kind)

@@ -19,6 +19,7 @@ from relion_ext_picker.report.pdf import Heading, write_report
 from relion_ext_picker.report.statistics import representatives
 from relion_ext_picker.report.summary import MicrographSummary, summary_columns
 from relion_ext_picker.report.teaching import Teaching
+from relion_ext_picker.workflows.data_set_threshold import of_data_set
 from relion_ext_picker.workflows.record import Entry, Record
 
 _log = logging.getLogger(__name__)
@@ -56,13 +57,20 @@ def _overlay(place: str, entry: Entry, options: PickOptions) -> Overlay | None:
     return make_overlay(image, entry.xy, entry.score, diameter, title, summary.pixel_size)
 
 
+def _origin(options: PickOptions) -> str:
+    """Where the threshold comes from, as it is told after it."""
+    if of_data_set(options):
+        return " (chosen for these micrographs together)"
+    return " (the model's own)" if options.threshold < 0 else ""
+
+
 def _settings_text(options: PickOptions, threshold: float) -> dict[str, str]:
     """The settings worth reading: what the user must give, and what is not as by default."""
     text = {
         "micrographs": options.in_mics or options.mics,
         "mode, preset": f"{options.mode}, {options.preset}",
         "diameter": f"{options.diameter:g} Å",
-        "threshold": f"{threshold:.3g}" + (" (the model's own)" if options.threshold < 0 else ""),
+        "threshold": f"{threshold:.3g}{_origin(options)}",
         "model": options.model or ("taught in this job" if options.mode == "deepcryopicker" else "built-in"),
     }
     for item in fields(options):
