@@ -35,6 +35,7 @@ from relion_ext_picker.workflows.feedback_outputs import (
     write_feedback_rounds,
     write_next_jobs,
 )
+from relion_ext_picker.workflows.feedback_report import tell, write_report
 from relion_ext_picker.workflows.feedback_threshold import Advice, Labelled, advise
 from relion_ext_picker.workflows.withdrawn import WITHDRAWN
 
@@ -45,7 +46,7 @@ _log = logging.getLogger(__name__)
 
 
 def run(options: FeedbackOptions) -> None:
-    """Write true.star, false.star, feedback.star, rounds.star, next_pick/job.star and next_train/job.star.
+    """Write true.star, false.star, feedback.star, rounds.star, next_pick/job.star, next_train/job.star, logfile.pdf.
 
     Parameters
     ----------
@@ -73,11 +74,13 @@ def run(options: FeedbackOptions) -> None:
         judged = (outcome.classes, outcome.verdict) if outcome.classes and outcome.verdict else None
         marks = labelled.label, labelled.class_number
         job.write(FEEDBACK, lambda path: write_feedback(path, summary, judged, *marks))
-        _tell(rounds)
+        tell(rounds)
         (job.path / ANOTHER).unlink(missing_ok=True)
         if pays:
             job.write(ANOTHER, lambda path: path.write_text(f"{why}\n", encoding="utf-8"))
-        _log.info("another round %s: %s", "pays" if pays else "does not pay", why)
+        verdict = f"another round {'pays' if pays else 'does not pay'}: {why}"
+        write_report(job, rounds, labelled, advice, verdict)
+        _log.info("%s", verdict)
 
 
 def _labelled(options: FeedbackOptions, source: PickJob, outcome: Outcome, diameter: float) -> Labelled:
@@ -174,18 +177,3 @@ def _summary(row: FeedbackRound, labelled: Labelled, threshold: Threshold | None
             "pickerRecall": threshold.recall, "pickerF2": threshold.f2,
         }  # fmt: skip
     return {**found, "pickerAnotherRoundPays": pays}
-
-
-def _tell(rounds: list[FeedbackRound]) -> None:
-    _log.info("round  picks  particles  good  share  good classes  resolution  E_od  views  threshold")
-    for row in rounds:
-        classes = "-" if row.classes is None else f"{row.good_classes}/{row.classes}"
-        resolution, e_od, threshold = (
-            "-" if value is None else f"{value:.{digits}f}"
-            for value, digits in ((row.resolution, 2), (row.e_od, 3), (row.threshold, 3))
-        )
-        views = "-" if row.views is None else str(row.views)
-        _log.info(
-            "%5d  %5d  %9d  %4d  %5.2f  %12s  %10s  %4s  %5s  %9s", row.round, row.picks, row.particles,
-            row.good_particles, row.share, classes, resolution, e_od, views, threshold,
-        )  # fmt: skip

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from relion_ext_picker.evaluation.curves import precision_recall
+from relion_ext_picker.evaluation.curves import Curve, precision_recall
 from relion_ext_picker.evaluation.symmetry import point_group
 from relion_ext_picker.feedback.labels import Label
 from relion_ext_picker.feedback.threshold import Threshold, at_threshold, lost_groups, safe_threshold
@@ -48,12 +48,33 @@ class Labelled:
 
 
 @dataclass(frozen=True)
+class Groups:
+    """Good particles in classes, or by direction, before and after a threshold: shape (k,) each."""
+
+    what: str
+    before: NDArray[np.int64]
+    after: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
 class Advice:
-    """A threshold, and the views of the good particles before and after it; None where not known."""
+    """A threshold and what it costs; None where not known.
+
+    Attributes
+    ----------
+    threshold : Threshold or None
+    before, after : ViewCount or None
+        Views of the good particles without and with it.
+    curve : Curve or None
+        Precision and recall over the threshold of what is labelled.
+    groups : Groups or None
+    """
 
     threshold: Threshold | None
     before: ViewCount | None = None
     after: ViewCount | None = None
+    curve: Curve | None = None
+    groups: Groups | None = None
 
 
 def advise(options: FeedbackOptions, source: PickJob, outcome: Outcome, labelled: Labelled) -> Advice:
@@ -82,10 +103,12 @@ def advise(options: FeedbackOptions, source: PickJob, outcome: Outcome, labelled
     if angles is None or not angles[:, 1].any():  # of 2D classes, which stand for the views
         group, count = labelled.class_number[worth], int(labelled.class_number.max(initial=0)) + 1
         safe = _safe(options, "class", labelled.score[worth], (group, count), best.score)
-        return Advice(at_threshold(curve, safe))
+        groups = _groups("class", group, labelled.score[worth] >= safe, count)
+        return Advice(at_threshold(curve, safe), curve=curve, groups=groups)
     symmetry = point_group(options.symmetry or read_symmetry(outcome.result.folder) or "C1")
     angles, scores = angles[worth], labelled.score[worth]
-    safe = _safe(options, "views of cell", scores, view_groups(angles, symmetry), best.score)
+    cell, count = view_groups(angles, symmetry)
+    safe = _safe(options, "views of cell", scores, (cell, count), best.score)
     before, after = count_views(angles, symmetry), count_views(angles[scores >= safe], symmetry)
     if after.e_od < before.e_od - DROP:
         fall = f"{before.e_od:.3f} to {after.e_od:.3f}"
@@ -99,7 +122,11 @@ def advise(options: FeedbackOptions, source: PickJob, outcome: Outcome, labelled
         "views of good particles: %d with an efficiency of %.3f, at the threshold %d and %.3f",
         before.views, before.e_od, after.views, after.e_od,
     )  # fmt: skip
-    return Advice(at_threshold(curve, safe), before, after)
+    return Advice(at_threshold(curve, safe), before, after, curve, _groups("direction", cell, scores >= safe, count))
+
+
+def _groups(what: str, group: NDArray[np.int64], kept: NDArray[np.bool_], count: int) -> Groups:
+    return Groups(what, np.bincount(group, minlength=count), np.bincount(group[kept], minlength=count))
 
 
 def _scored(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -123,6 +124,8 @@ def test_labels_of_a_class2d(project: Simulated, result: Result, version: str) -
         mine = result.xy[(result.names == name) & (result.kind == 2)]
         assert np.abs(xy[:, None] - mine[None]).sum(-1).min(1).max() == 0
     assert Path(FEEDBACK, "another_round").is_file()
+    nodes = StarColumns(Path(FEEDBACK) / "RELION_OUTPUT_NODES.star").texts("output_nodes", "rlnPipeLineNodeName")
+    assert f"{FEEDBACK}logfile.pdf" in nodes.values and Path(FEEDBACK, "logfile.pdf").read_bytes()[:5] == b"%PDF-"
 
 
 def test_rare_views_are_no_negatives(project: Simulated, result: Result) -> None:
@@ -283,6 +286,43 @@ def test_a_lost_class_is_refused_unless_forced(
     assert "class 3" in said and "refused" in said and threshold() == pytest.approx(0.2, abs=1e-3)
     assert feedback("--force", parts=chosen) == 0
     assert "--force" in capsys.readouterr().err and threshold() == pytest.approx(0.9, abs=1e-3)
+
+
+def test_a_fall_of_the_efficiency_of_views_is_refused_unless_forced(
+    project: Simulated, result: Result, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A preferred view that scores high, and all other directions, of which none alone is missed, that score low."""
+    rng, count = np.random.default_rng(1), len(result.kind)
+    kind = np.array(["cap", "rest", *["none"] * 10])[np.arange(count) % 12]
+    score = np.select([kind == "cap", kind == "none"], [0.9, 0.5], 0.2) + rng.uniform(0, 0.05, count)
+    for name in {str(n) for n in result.names}:
+        here = result.names == name
+        columns = {"rlnCoordinateX": result.xy[here, 0], "rlnCoordinateY": result.xy[here, 1],
+                   "rlnAutopickFigureOfMerit": score[here]}  # fmt: skip
+        (Path(JOB) / f"{name.removesuffix('.mrc')}_autopick.star").write_text(table_text("", columns))
+    refined = kind != "none"
+    tilt = np.where(kind == "cap", rng.uniform(0, 15, count), np.degrees(np.arccos(rng.uniform(-1, 1, count))))
+    rows = {
+        "rlnCoordinateX": result.xy[refined, 0], "rlnCoordinateY": result.xy[refined, 1],
+        "rlnMicrographName": result.names[refined], "rlnImageName": ["1@x.mrcs"] * int(refined.sum()),
+        "rlnAngleRot": rng.uniform(-180, 180, count)[refined], "rlnAngleTilt": tilt[refined],
+        "rlnAnglePsi": np.zeros(int(refined.sum())),
+    }  # fmt: skip
+    Path("Refine3D/job012").mkdir(parents=True)
+    Path("Refine3D/job012/run_data.star").write_text(table_text("particles", rows))
+
+    def threshold() -> float:
+        return StarColumns(Path(FEEDBACK) / "feedback.star").number("feedback", "pickerThreshold") or 0.0
+
+    assert feedback(parts="Refine3D/job012/") == 0
+    said = capsys.readouterr()
+    assert "would lower the efficiency of the views" in said.err and "refused" in said.err
+    assert threshold() == pytest.approx(0.2, abs=0.01)
+    assert feedback("--force", parts="Refine3D/job012/") == 0
+    said = capsys.readouterr()
+    assert "as --force asks for" in said.err and threshold() == pytest.approx(0.9, abs=0.01)
+    before, after = (float(word) for word in re.findall(r"from (-?[0-9.]+) to (-?[0-9.]+)", said.err)[0])
+    assert after < before - 0.05
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from relion_ext_picker.report.plots.agreement import classes_page, picks_page
 from relion_ext_picker.report.plots.angles import angles_page
 from relion_ext_picker.report.plots.canvas import save_pdf, save_png
 from relion_ext_picker.report.plots.compare import compare_page, grid_page
+from relion_ext_picker.report.plots.feedback import feedback_rounds_page, kept_page, labels_page
 from relion_ext_picker.report.plots.maps import fsc_page, local_page, series_page
 from relion_ext_picker.report.plots.numbers import number_pages
 from relion_ext_picker.report.plots.pages import counts_page, cover_page, scores_page
@@ -23,9 +24,12 @@ __all__ = [
     "counts_page",
     "cover_page",
     "examples_page",
+    "feedback_rounds_page",
     "found_page",
     "fsc_page",
     "grid_page",
+    "kept_page",
+    "labels_page",
     "learning_page",
     "local_page",
     "losses_page",
