@@ -85,19 +85,25 @@ class DataSet:
 
 
 SETS = {
-    # The rules of feedback were designed on this one, and on nothing else.
+    # The rules of feedback were designed on these two.
     "20s": DataSet(
         "20S", 186.0, 3.5,
         "--structure 20s --contaminants 14 --contaminant_kinds carbon,crystal,ethane,gold,aggregate --dose 40 "
         "--thickness 250-500 --particles 40 --size 1024x1024 --pixel-size 3.5 --defocus 1.0-2.5",
         (18, 61), (12, 1061), {"BOX": "80", "RESCALE": "32", "CLASS2D": CLASS2D.format(limit=20)},
     ),
-    # Nothing was chosen on this one.
     "ribosome": DataSet(
         "ribosome", 316.0, 5.0,
         "--structure ribosome --contaminants 14 --contaminant_kinds all --dose 30 "
         "--thickness 300-600 --particles 40 --size 1024x1024 --pixel-size 5 --defocus 1.2-2.8",
         (16, 62), (10, 1062), {"BOX": "96", "RESCALE": "40", "CLASS2D": CLASS2D.format(limit=25)},
+    ),
+    # Nothing was chosen on this one.
+    "klh": DataSet(
+        "KLH", 400.0, 6.5,
+        "--structure klh --contaminants 14 --contaminant_kinds all --dose 25 "
+        "--thickness 400-700 --particles 40 --size 1024x1024 --pixel-size 6.5 --defocus 1.5-3.0",
+        (14, 63), (10, 1063), {"BOX": "96", "RESCALE": "40", "CLASS2D": CLASS2D.format(limit=32)},
     ),
 }  # fmt: skip
 COMMON = {"CLASSES": "12", "ITERATIONS": "18", "ROUNDS": "3", "LAST": "pick"}

@@ -23,7 +23,8 @@ class GoodClassRule:
     resolution : float
         A good class is resolved better than this, in Å; 0 takes `relative` instead.
     relative : float
-        A good class is resolved better than this many times the resolution of the best class that has enough particles.
+        A good class is resolved better than this many times the resolution of the best large class. Large is a class
+        that holds an equal share of the particles or more; without a resolved one of these, any above `share`.
     share : float
         A good class holds more than this share of the particles.
     score : float
@@ -131,8 +132,11 @@ def _limit(classes: ClassTable, rule: GoodClassRule) -> float:
     """Å that a good class must be resolved better than; 0 where no class can be good."""
     if rule.resolution > 0:
         return rule.resolution
-    large = classes.resolution[_better(classes, np.inf) & (classes.distribution > rule.share)]
-    return rule.relative * float(large.min()) if len(large) else 0.0
+    resolved = _better(classes, np.inf)
+    large = resolved & (classes.distribution >= 1 / len(classes))
+    if not large.any():
+        large = resolved & (classes.distribution > rule.share)
+    return rule.relative * float(classes.resolution[large].min()) if large.any() else 0.0
 
 
 def _better(classes: ClassTable, limit: float) -> NDArray[np.bool_]:

@@ -26,7 +26,7 @@ def test_relative_to_the_best_large_class():
 
 def test_resolution_share_score_and_selection():
     assert judge_classes(CLASSES, GoodClassRule(resolution=12)).good.tolist() == [True, False, False, False, False]
-    assert judge_classes(CLASSES, GoodClassRule(share=0.001)).good.tolist() == [True, False, False, True, False]
+    assert judge_classes(CLASSES, GoodClassRule(share=0.001)).good.tolist() == [True, True, False, True, False]
     scored = ClassTable(CLASSES.distribution, CLASSES.resolution, score=np.array([0.9, 0.2, 0.1, 0.3, 0.5]))
     verdict = judge_classes(scored)
     assert verdict.good.tolist() == [True, False, False, False, True] and verdict.by == "score"
@@ -36,6 +36,15 @@ def test_resolution_share_score_and_selection():
     assert verdict.good.tolist() == chosen.tolist() and verdict.by == "selection"
     with pytest.raises(ValueError, match="selection of 2 classes for 5"):
         judge_classes(CLASSES, selection=np.array([True, False]))
+
+
+def test_a_small_class_that_fits_its_noise_does_not_set_the_limit():
+    """The best of the large classes does: those with an equal share or more; without any, the best above the share."""
+    shares, resolution = np.array([0.5, 0.3, 0.12, 0.05, 0.03]), np.array([40.0, 44.0, 70.0, 24.0, 36.0])
+    verdict = judge_classes(ClassTable(shares, resolution), GoodClassRule(relative=1.25))
+    assert verdict.limit == 50.0 and verdict.good.tolist() == [True, True, False, True, True]
+    unresolved = np.where(shares > 0.2, np.nan, resolution)
+    assert judge_classes(ClassTable(shares, unresolved), GoodClassRule(relative=1.25)).limit == 30.0
 
 
 def test_no_class_is_good_where_none_is_resolved():
