@@ -102,11 +102,14 @@ do_invert Yes
 do_norm Yes
 nr_mpi 1
 X
-    run_job Class2D 8 <<X
+    run_job Class2D 8 <<X # nr_iter is of 3.1; do_em, do_grad and nr_iter_em are of 4 and 5; neither minds the others
 fn_img ${JOB}particles.star
 particle_diameter $(awk "BEGIN {print 1.12 * $DIAMETER}")
 nr_classes $CLASSES
 nr_iter $ITERATIONS
+do_em Yes
+do_grad No
+nr_iter_em $ITERATIONS
 nr_mpi 1
 nr_threads $THREADS
 do_preread_images Yes

@@ -121,3 +121,10 @@ def test_the_script_is_understood_by_a_shell() -> None:
     subprocess.run(["sh", "-n", SCRIPT], check=True, timeout=20)
     done = subprocess.run(["sh", SCRIPT], capture_output=True, text=True, timeout=20, env={"PATH": "/usr/bin:/bin"})
     assert done.returncode != 0 and "DIAMETER" in done.stderr
+
+
+def test_the_script_asks_every_relion_for_the_iterations_whose_files_it_reads() -> None:
+    """RELION 4 and 5 call them nr_iter_em, and would run 200 mini-batches of VDAM unless told otherwise."""
+    text = SCRIPT.read_text()
+    for option in ("nr_iter $ITERATIONS", "nr_iter_em $ITERATIONS", "do_em Yes", "do_grad No"):
+        assert f"\n{option}\n" in text
