@@ -13,26 +13,23 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import mrcfile
 import numpy as np
+from deepcryopicker_scores import KINDS, Truth, by_class, known_truth, picks_of, real_truth
 from measure import Cost, run
 from programs import our_program, shared_data, thread_limits
 from tables import Value, markdown
 
 from relion_ext_picker.evaluation.curves import score_picks
 from relion_ext_picker.evaluation.matching import match
-from relion_ext_picker.io.coordinates import read_coordinates
 from relion_ext_picker.io.mrc import read_micrograph
 from relion_ext_picker.relion.star import read_micrographs
 from relion_ext_picker.relion.tables import read_tables
-from relion_ext_picker.types import Array
 
-KINDS = ("", "top", "side", "irregular")  # by class number
-NEAR = 0.4  # of the diameter: 32 px for apoferritin
 SIMULATED = ("--contaminants", "0", "--seed")
 SETS = {  # name: options of simulate, seed last
     "klh": ("--preset", "klh", "--snr", "0.05", "--orientations", "both", "--particles", "24", "--micrographs", "12",
@@ -88,31 +85,15 @@ class Bench:
         return run(words, folder or self.work, self.work / f"{log}.out", thread_limits(self.threads))
 
 
-@dataclass(frozen=True)
-class Truth:
-    """True centres and kinds (class numbers, 0 where a view is neither) of micrographs by name, and the radius.
-
-    `sides` are columns and rows of a micrograph.
-    """
-
-    xy: Mapping[str, Array]
-    kind: Mapping[str, np.ndarray]
-    radius: float
-    sides: Mapping[str, tuple[int, int]]
-
-    def inside(self, name: str, xy: Array) -> np.ndarray:
-        """Whether a particle at each place is cut by no edge."""
-        far = np.minimum(xy, np.array(self.sides[name]) - 1 - xy).min(axis=1, initial=np.inf)
-        return np.asarray(far >= 0.5 * self.radius / NEAR)
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Pick, score and print."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--data", default="", metavar="DIR", help="folder of the apoferritin set")
     parser.add_argument("--picker", default="", metavar="FILE", help="relion_ext_picker to measure")
     parser.add_argument("--threads", type=int, default=2, metavar="N")
-    parser.add_argument("--seeds", type=int, default=1, metavar="N", help="trainings on apoferritin (default: 1)")
+    parser.add_argument(
+        "--seeds", type=int, default=1, metavar="N", help="trainings on apoferritin and KLH (default: 1)"
+    )
     parser.add_argument("--only", default=",".join(PARTS), metavar="LIST", help="of %(default)s")
     parser.add_argument("--work", type=Path, default=Path(__file__).resolve().parents[1] / "build" / "deepcryopicker")
     options = parser.parse_args(argv)
@@ -131,7 +112,7 @@ def apoferritin(bench: Bench, seeds: int) -> str:
     """Ten real micrographs, whole exposures and single frames."""
     rows: list[list[Value]] = []
     for star, count in (("micrographs.star", seeds), ("single_frames.star", 1)):
-        truth = _real(bench.data, star)
+        truth = real_truth(bench.data, star)
         runs = [("clustering", ("--preset", "clustering", "--diameter", "120"))]
         runs += [(f"network, seed {seed}", ("--diameter", "120", "--seed", str(seed))) for seed in range(count)]
         runs += [("network, no --diameter", ())] if star == "micrographs.star" else []
@@ -139,20 +120,26 @@ def apoferritin(bench: Bench, seeds: int) -> str:
     return markdown(HEADER, rows, (0, 0, 0, 0, 3, 3, 3, 3, 3, 0, 0))
 
 
-def simulated(bench: Bench, _: int) -> str:
+def simulated(bench: Bench, seeds: int) -> str:
     """Top and side views, irregular particles and a mixture: together and by class."""
     rows: list[list[Value]] = []
     classes: list[list[Value]] = []
     for name in ("klh", "ribosome", "mixture"):
         project = _mixture(bench) if name == "mixture" else bench.simulated(name)
-        truth = _known(project, SIZES[name])
-        for stage, more in (("clustering", ("--preset", "clustering", "--diameter", f"{SIZES[name]:g}")),
-                            ("network", ()) if name != "mixture" else ("network", ("--diameter", "400"))):  # fmt: skip
+        truth = known_truth(project, SIZES[name])
+        size = f"{SIZES[name]:g}"
+        stages = {"clustering": ("--preset", "clustering", "--diameter", size)}
+        stages["network"] = ("--diameter", size) if name == "mixture" else ()
+        if name == "klh":
+            stages |= {f"network, seed {seed}": ("--seed", str(seed)) for seed in range(1, seeds)}
+        for stage, more in stages.items():
             rows.append(_row(bench, name, stage, (project, "micrographs_ctf.star"), more, truth))
-            classes += _classes(bench.work / "jobs" / f"{name} {stage}".replace(" ", "_"), name, stage, truth)
+            classes += by_class(bench.work / "jobs" / _title(name, stage), name, stage, truth)
     told = markdown(HEADER, rows, (0, 0, 0, 0, 3, 3, 3, 3, 3, 0, 0))
     header = ["micrographs", "stage", "particles", "class", "number", "P", "R", "F1", "as another class"]
-    return f"{told}\n{markdown(header, classes, (0, 0, 0, 0, 0, 3, 3, 3, 0))}\n{_patches(bench)}"
+    tables = [told, markdown(header, classes, (0, 0, 0, 0, 0, 3, 3, 3, 0))]
+    jobs = ["klh_network"] + [f"klh_network_seed_{seed}" for seed in range(1, seeds)]
+    return "\n".join(tables + [_patches(bench, job) for job in jobs])
 
 
 def contaminants(bench: Bench, _: int) -> str:
@@ -160,11 +147,11 @@ def contaminants(bench: Bench, _: int) -> str:
     folder = bench.data.parent / "contaminated_ice"
     project = bench.simulated("carbon")
     bench.job("carbon", project, "micrographs_ctf.star", "--diameter", "120")
-    truth = _known(project, 120.0)
+    truth = known_truth(project, 120.0)
     rows: list[list[Value]] = []
     model = str(bench.work / "jobs" / "carbon" / "model.safetensors")
     inside = false = total = 0
-    for name, xy in _picks(bench.work / "jobs" / "carbon", project).items():
+    for name, xy in picks_of(bench.work / "jobs" / "carbon", project).items():
         # Not read as a micrograph, which must not be all 0.
         mask = mrcfile.read(project / "Truth" / "Micrographs" / f"{Path(name).stem}_contaminants.mrc") > 0
         hit, _index = match(truth.xy[name], xy[0], xy[1], truth.radius)
@@ -189,7 +176,7 @@ def contaminants(bench: Bench, _: int) -> str:
             except SystemExit as refused:
                 rows.append([f"{label}: {_why(refused)}", None, None, None])
                 continue
-            xy, _score = _picks(job, folder, star)["micrograph.mrc"]
+            xy, _score = picks_of(job, folder, star)["micrograph.mrc"]
             col, row = np.rint(xy).astype(int).T
             rows.append([label, len(xy), int(mask[row, col].sum()), None])
     return markdown(["micrographs", "picks", "inside the contaminant", "of these on no particle"], rows, (0, 0, 0, 0))
@@ -252,7 +239,7 @@ def _row(
 ) -> list[Value]:
     """Run a job, once at its own threshold and once more for all candidates, and score it."""
     project, star = where
-    title = f"{name} {stage}".replace(" ", "_").replace(",", "")
+    title = _title(name, stage)
     try:
         job = bench.job(title, project, star, *more)
     except SystemExit as refused:
@@ -262,11 +249,16 @@ def _row(
     if "clustering" not in stage:
         model = str(job / "model.safetensors")
         every = bench.job(f"{title}-all", project, star, "--model", model, "--threshold", "0", "--no-report")
-    picks, curve = _picks(job, project, project / star), _picks(every, project, project / star)
+    picks, curve = picks_of(job, project, project / star), picks_of(every, project, project / star)
     at, all_of_them = score_picks(truth.xy, picks, truth.radius), score_picks(truth.xy, curve, truth.radius)
     near = score_picks(truth.xy, picks, truth.radius / 2)
     cost = bench.cost(job)
     return [name, stage, size, at.n_picks, at.precision, at.recall, at.f1, all_of_them.ap, near.f1, cost.cpu, cost.wall]
+
+
+def _title(name: str, stage: str) -> str:
+    """Folder of a job."""
+    return f"{name} {stage}".replace(" ", "_").replace(",", "")
 
 
 def _why(refused: SystemExit) -> str:
@@ -283,42 +275,7 @@ def _diameter(job: Path, more: Sequence[str]) -> float:
     return float(json.loads((job / "candidates.jsonl").read_text(encoding="utf-8").partition("\n")[0])["diameter"])
 
 
-def _classes(job: Path, name: str, stage: str, truth: Truth) -> Iterator[list[Value]]:
-    """Precision and recall of each class and of all: of every particle, and of those that no edge cuts."""
-    for whole in (False, True):
-        right, picked, other, count, hits, picks = (dict.fromkeys((1, 2, 3), 0) for _ in range(6))
-        for stem, places in truth.xy.items():
-            (file,) = job.rglob(f"{Path(stem).stem}_autopick.star")
-            coordinates = read_coordinates(file)
-            (table,) = read_tables(file, ()).values()
-            kinds = np.array([int(value) for value in table.get("rlnClassNumber", [])], int)
-            hit, index = match(places, coordinates.xy, coordinates.score, truth.radius)
-            true = np.where(hit, truth.kind[stem][index], 0)
-            inside = truth.inside(stem, places) | (not whole)
-            counts = np.where(hit, inside[index], truth.inside(stem, coordinates.xy) | (not whole))
-            for kind in right:
-                right[kind] += int((counts & hit & (true == kind) & (kinds == kind)).sum())
-                other[kind] += int((counts & hit & (true == kind) & (kinds != kind)).sum())
-                picked[kind] += int((counts & (kinds == kind)).sum())
-                count[kind] += int((inside & (truth.kind[stem] == kind)).sum())
-                hits[kind] += int((counts & hit & (true == kind)).sum())
-                picks[kind] += int((counts & (kinds == kind)).sum())
-        which = "whole" if whole else "all"
-        for kind in right:
-            if count[kind] or picked[kind]:
-                yield [name, stage, which, KINDS[kind], count[kind],
-                       *_rates(right[kind], picked[kind], count[kind]), other[kind]]  # fmt: skip
-        total = sum(count.values())
-        yield [name, stage, which, "together", total, *_rates(sum(hits.values()), sum(picks.values()), total), 0]
-
-
-def _rates(right: int, picked: int, count: int) -> tuple[float, float, float]:
-    """Precision, recall and F1."""
-    precision, recall = right / max(1, picked), right / max(1, count)
-    return precision, recall, 2 * precision * recall / max(1e-9, precision + recall)
-
-
-def _patches(bench: Bench) -> str:
+def _patches(bench: Bench, job: str) -> str:
     """Accuracy of the classifier on windows of micrographs that the job has not seen, with their true classes."""
     import torch
 
@@ -326,11 +283,11 @@ def _patches(bench: Bench) -> str:
     from relion_ext_picker.training.windows import far_places
     from relion_ext_picker.workflows.models import load_picker
 
-    model = bench.work / "jobs" / "klh_network" / "model.safetensors"
+    model = bench.work / "jobs" / job / "model.safetensors"
     picker = load_picker("deepcryopicker", "default", str(model), torch.device("cpu"))
     assert isinstance(picker, DefaultDeepCryoPicker)
     project = bench.simulated("klh-new")
-    truth, size = _known(project, 400.0), float(picker.card.provenance["diameter"])
+    truth, size = known_truth(project, 400.0), float(picker.card.provenance["diameter"])
     rng = np.random.default_rng(0)
     right = dict.fromkeys(picker.class_names, 0)
     count = dict.fromkeys(picker.class_names, 0)
@@ -347,44 +304,9 @@ def _patches(bench: Bench) -> str:
             count[name] += len(windows)
     rows: list[list[Value]] = [[name, count[name], 100 * right[name] / max(1, count[name])] for name in count]
     rows.append(["all", sum(count.values()), 100 * sum(right.values()) / sum(count.values())])
-    return "Windows of six other KLH micrographs, whole particles:\n\n" + markdown(
+    return f"{job}, windows of six other KLH micrographs, whole particles:\n\n" + markdown(
         ["class", "windows", "right, %"], rows, (0, 0, 2)
     )
-
-
-def _picks(job: Path, project: Path, star: Path | None = None) -> dict[str, tuple[Array, Array | None]]:
-    found = {}
-    for item in read_micrographs(star or project / "micrographs_ctf.star"):
-        (file,) = job.rglob(f"{Path(item.name).stem}_autopick.star")
-        coordinates = read_coordinates(file)
-        found[item.name] = (coordinates.xy, coordinates.score)
-    return found
-
-
-def _real(data: Path, star: str) -> Truth:
-    names = [item.name for item in read_micrographs(data / star)]
-    xy = {name: read_coordinates(data / "truth" / f"{Path(name).stem}.star").xy for name in names}
-    kind = {name: np.ones(len(places), int) for name, places in xy.items()}
-    return Truth(xy, kind, NEAR * 80, dict.fromkeys(names, (1240, 1200)))
-
-
-def _known(project: Path, diameter: float) -> Truth:
-    """Truth of a simulated project: a cylinder within 35 degrees of its axis is a top view, across it a side view."""
-    xy, kind, sides, size = {}, {}, {}, 1.0
-    for item in read_micrographs(project / "micrographs_ctf.star"):
-        source = (project / item.name).resolve().parents[1]
-        file = source / "Truth" / "Micrographs" / f"{Path(item.name).resolve().stem}_truth.star"
-        if not file.exists():
-            file = source / "Truth" / "Micrographs" / f"{(project / item.name).resolve().stem}_truth.star"
-        (table,) = read_tables(file, ()).values()
-        xy[item.name] = np.stack([table["rlnCoordinateX"], table["rlnCoordinateY"]], axis=1).astype(np.float32)
-        tilt = np.array(table["rlnAngleTilt"], float)
-        views = np.where(np.minimum(tilt, 180 - tilt) < 35, 1, np.where(np.abs(tilt - 90) < 35, 2, 0))
-        kind[item.name] = views if source.name.startswith("klh") else np.full(len(tilt), 3)
-        rows, columns = read_micrograph(project / item.name).shape
-        sides[item.name] = (columns, rows)
-        size = item.pixel_size
-    return Truth(xy, kind, NEAR * diameter / size, sides)
 
 
 def _mixture(bench: Bench) -> Path:

@@ -32,20 +32,17 @@ from relion_ext_picker.training.deepcryopicker_examples import (
     classes_of,
     draw_examples,
 )
+from relion_ext_picker.training.deepcryopicker_limits import LEAST_ODDS, Finds, Limits, limits_of
 from relion_ext_picker.training.loop import Batch, Schedule, fit
-from relion_ext_picker.types import Array, ScoreMap
+from relion_ext_picker.types import ScoreMap
 
 Progress = Callable[[str], None]
 HIT_RADIUS = 0.4  # of the diameter: a find this close to a good candidate is the same particle
-LEAST_REACH = 0.5  # log odds; less spread than this is chance
-DOUBT = 2.0  # log odds below the valley, down to where a find may still be a particle
-LEAST_ODDS = -14.0  # logarithm of the odds of the lowest score that is told from 0
 EVERY = 25  # steps between the points of a learning curve
-STEP, SMOOTH = 0.1, 0.5  # log odds: sampling and smoothing of the distribution of scores
 HALVES = ("first", "second")
 INSIDE = 0.35  # of the diameter: good finds are no closer to the edge
-ENOUGH = 20  # confirmed finds of a kind
 RARE = 0.1  # of the commonest kind: what is rarer is a mistake of the outlines
+ALIKE = 0.25  # share by which the size of an outline may differ from the usual one of its kind
 NOISE = 0.2  # standard deviation of the noise added to a window, of that of the image
 EDGES = 0.2  # share of the windows that are shown as if cut by the edge of the micrograph
 BRIGHTNESS = 0.15  # windows are multiplied by 1 plus or minus this
@@ -183,31 +180,10 @@ def halves(item: Marked) -> list[Marked]:
     return found
 
 
-@dataclass(frozen=True)
-class Finds:
-    """What a network finds in a micrograph.
-
-    Attributes
-    ----------
-    xy : ndarray, shape (n, 2), float32
-        Micrograph coordinates.
-    kind : ndarray, shape (n,), int64
-    odds : ndarray, shape (n,), float64
-        Logarithm of the odds of being a particle.
-    confirmed : ndarray, shape (n,), bool
-        Whether a good candidate lies there.
-    """
-
-    xy: Array
-    kind: NDArray[np.int64]
-    odds: NDArray[np.float64]
-    confirmed: NDArray[np.bool_]
-
-
 def finds_of(picker: DefaultDeepCryoPicker, item: Marked) -> Finds:
-    """All local maxima of a network's score, and which of them are good candidates."""
+    """All local maxima of a network's score, dark ones too, and which of them are good candidates."""
     diameter = picker.card.reference_diameter * float(np.mean(item.frame.grid.scale))
-    score_map = picker.propose(item.frame)
+    score_map = replace(picker.propose(item.frame), darkness=None)
     rows, cols, score = picker.peaks(score_map, 0.5 * diameter, 0.0)
     xy = score_map.to_original(rows, cols)
     kind = picker.classes(item.frame, xy) - 1
@@ -215,75 +191,6 @@ def finds_of(picker: DefaultDeepCryoPicker, item: Marked) -> Finds:
     least = 1 / (1 + math.exp(-LEAST_ODDS))
     odds = np.clip(score.astype(np.float64), least, 1 - least)
     return Finds(xy, kind, np.log(odds / (1 - odds)), confirmed)
-
-
-@dataclass(frozen=True)
-class Limits:
-    """Where particles begin, logarithm of the odds.
-
-    Attributes
-    ----------
-    sure : float
-        From here on a find teaches the next round.
-    valley : float
-        Between the heap of particles and the heap of everything else.
-    doubtful : float
-        From here on a find is at least not taken for background.
-    """
-
-    sure: float
-    valley: float
-    doubtful: float
-
-
-def limits_of(finds: Sequence[Finds]) -> dict[int, Limits]:
-    """Where the finds of a network over several micrographs divide into particles and others, for each kind.
-
-    Scores of particles lie about a value that depends on how many were missed in training, and so does the gap
-    between them and those of anything else. Where the heap of particles is, the finds tell that good candidates
-    confirm: its middle is their commonest score, for every kind another, since some stand out less. It ends at Tukey's
-    boundary of ordinary values (2.7 standard deviations below the middle, for normal values), taken from the scores
-    above the middle alone, because those below hold the mistakes of the clustering. The valley is where finds of any
-    kind are fewest, between the two heaps. A kind with fewer than `ENOUGH` confirmed finds has the limits of all.
-    """
-    kind, odds, confirmed = (
-        np.concatenate([getattr(found, name) for found in finds]) for name in ("kind", "odds", "confirmed")
-    )
-    if not confirmed.any():
-        return dict.fromkeys(range(len(KINDS)), Limits(0.0, 0.0, -DOUBT))
-    together = _middle(odds[confirmed], float(odds.max()))
-    middle = {
-        each: _middle(odds[confirmed & (kind == each)], float(odds.max()))
-        if np.count_nonzero(confirmed & (kind == each)) >= ENOUGH else together for each in range(len(KINDS))
-    }  # fmt: skip
-    above = odds[confirmed] - np.array([middle[each] for each in kind[confirmed].tolist()])
-    reach = max(4 * float(np.median(above[above >= 0])) if (above >= 0).any() else 0.0, LEAST_REACH)
-    limits = {}
-    for each in range(len(KINDS)):
-        own = np.count_nonzero(confirmed & (kind == each)) >= ENOUGH
-        fence = middle[each] - reach
-        valley = min(fence, valley_of(odds[kind == each] if own else odds, fence))
-        limits[each] = Limits(fence, valley, valley - DOUBT)
-    return limits
-
-
-def _middle(odds: NDArray[np.float64], upper: float) -> float:
-    """The commonest value."""
-    grid, density = _density(odds, upper)
-    return float(grid[density.argmax()])
-
-
-def valley_of(odds: NDArray[np.float64], fence: float) -> float:
-    """Where values are fewest between the heap below `fence` and `fence` itself, which is the end of the heap above."""
-    grid, density = _density(odds, fence)
-    lower = int(density.argmax())
-    return float(grid[lower + int(density[lower:].argmin())])
-
-
-def _density(odds: NDArray[np.float64], upper: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """How frequent values are, smoothed: places up to `upper`, and the frequency there."""
-    grid = np.arange(LEAST_ODDS, upper + STEP, STEP)
-    return grid, np.exp(-0.5 * ((grid[:, None] - odds[None]) / SMOOTH) ** 2).sum(1)
 
 
 def relabelled(item: Marked, found: Finds, limits: Mapping[int, Limits]) -> Marked:
@@ -306,25 +213,36 @@ def resorted(marked: Sequence[Marked]) -> list[Marked]:
 
     The clustering sees few views of the kind that stands out less, and a network knows only the kinds it was taught; it
     finds the others all the same. A kind that is rare among the good ones is taken for a mistake. What an outline does
-    not tell keeps the network's word.
+    not tell, or one that is not as large as those of its kind are, keeps the network's word. So do irregular particles
+    of another size.
     """
-    found = [_seen(item) for item in marked]
-    counts = [sum(int((item.good & (kind == index)).sum()) for item, kind in zip(marked, found, strict=True))
-              for index in range(len(KINDS))]  # fmt: skip
+    seen = [_seen(item) for item in marked]
+    good, said, kind, size = (
+        np.concatenate(each) for each in zip(*[(item.good, item.kind, *found) for item, found in zip(
+            marked, seen, strict=True)], strict=True)
+    )  # fmt: skip
+    regular = said != KINDS.index("irregular")
+    counts = [np.count_nonzero(good & regular & (kind == index)) for index in range(len(KINDS))]
+    usual = np.ones(len(KINDS))
+    for index in np.flatnonzero(counts).tolist():
+        mine = good & regular & (kind == index)
+        agreed = mine & (said == index)
+        usual[index] = np.median(size[agreed if agreed.any() else mine])
     common = np.array([count >= RARE * max(counts) for count in counts])
     return [
-        replace(item, kind=np.where((kind >= 0) & common[kind], kind, item.kind))
-        for item, kind in zip(marked, found, strict=True)
-    ]
+        replace(item, kind=np.where(
+            (kind >= 0) & common[kind] & (np.abs(size / usual[kind] - 1) <= ALIKE), kind, item.kind))
+        for item, (kind, size) in zip(marked, seen, strict=True)
+    ]  # fmt: skip
 
 
-def _seen(item: Marked) -> NDArray[np.int64]:
-    """Index of the kind that the outline of each candidate shows, -1 where it does not."""
+def _seen(item: Marked) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Index of the kind that the outline of each candidate shows, -1 where it does not, and how large it is."""
     if item.shapes is None:
-        return np.full(len(item.xy), -1, np.int64)
+        return np.full(len(item.xy), -1, np.int64), np.ones(len(item.xy))
     places = np.stack(item.shapes.grid.from_original(item.xy), axis=1)
-    kinds = kinds_at(item.shapes.values, places, WORKING_DIAMETER / 2)
-    return np.asarray([KINDS.index(str(kind)) if kind else -1 for kind in kinds], np.int64)
+    kinds, sizes = kinds_at(item.shapes.values, places, WORKING_DIAMETER / 2)
+    return np.array([KINDS.index(str(kind)) if kind else -1 for kind in kinds], np.int64), sizes
 
 
 def calibrated(

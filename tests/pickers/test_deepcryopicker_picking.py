@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -19,7 +21,13 @@ from relion_ext_picker.pickers.deepcryopicker.cleaning import (
 )
 from relion_ext_picker.pickers.deepcryopicker.network import Shape
 from relion_ext_picker.pickers.deepcryopicker.paper import PaperDeepCryoPicker
-from relion_ext_picker.pickers.deepcryopicker.picker import DefaultDeepCryoPicker, untrained
+from relion_ext_picker.pickers.deepcryopicker.picker import (
+    ClassMap,
+    DefaultDeepCryoPicker,
+    darkness_of,
+    untrained,
+    usual_darkness,
+)
 from relion_ext_picker.pickers.registry import build_picker
 from relion_ext_picker.types import Grid, ModelCard, ScoreMap
 
@@ -147,6 +155,32 @@ def test_a_large_dark_area_is_no_particle():
     unclean = picker.probabilities(frame)[0]
     assert unclean[60:, 60:].max() > 0.5
     assert not inside.any() and len(xy)
+
+
+def test_what_is_far_darker_than_the_particles_is_ice():
+    """Side views stand out less than top views: what the darker kind is like decides."""
+    rows, cols = np.divmod(np.arange(18), 6)
+    places = 20 + 40 * rows, 20 + 40 * cols
+    values, dark = np.zeros((120, 240), np.float32), np.zeros((120, 240), np.float32)
+    parts = np.zeros((2, 120, 240), np.float32)
+    values[places] = 0.9
+    parts[0][places], parts[1][places] = (rows < 2) * 0.9, (rows == 2) * 0.9
+    dark[places] = np.where(rows < 2, 1.0, 0.4)
+    dark[20, 20], dark[20, 60] = 3.5, 2.6
+    picker = untrained(("top", "side", "background"), torch.device("cpu"))
+    found = ClassMap(values, Grid(), parts, 16.0, dark)
+    left = {(round(row), round(col)) for row, col in zip(*picker.peaks(found, 8.0, 0.5)[:2], strict=True)}
+    assert len(left) == 17 and (20, 20) not in left
+    assert len(picker.peaks(replace(found, darkness=None), 8.0, 0.5)[0]) == 18
+    assert usual_darkness(dark[places][:4], np.zeros(4, np.int64)) == np.inf  # too few to say
+
+
+def test_darkness_is_that_of_a_disc_in_its_ring():
+    down, right = np.ogrid[:96, :128]
+    disc = np.hypot(down - 39.5, right - 63.5) <= 16
+    dark = darkness_of((3 - 2 * disc).astype(np.float32), 32.0)
+    assert dark.shape == (48, 64) and np.unravel_index(dark.argmax(), dark.shape) == (19, 31)
+    assert dark.max() == pytest.approx(2, abs=0.45) and dark[40, 5] == pytest.approx(0, abs=1e-5)
 
 
 def test_particles_larger_than_the_micrograph_are_refused():

@@ -13,18 +13,15 @@ from relion_ext_picker.pickers.base import Request, class_numbers, pick_prepared
 from relion_ext_picker.pickers.deepcryopicker.network import Shape
 from relion_ext_picker.pickers.deepcryopicker.preprocess import working_image
 from relion_ext_picker.training.deepcryopicker import (
-    Finds,
-    Limits,
     Recipe,
     accuracy,
     halves,
-    limits_of,
     relabelled,
     resorted,
     self_train,
-    valley_of,
 )
 from relion_ext_picker.training.deepcryopicker_examples import Drawing, Marked, draw_examples, split
+from relion_ext_picker.training.deepcryopicker_limits import Finds, Limits, limits_of, valley_of
 from relion_ext_picker.training.deepcryopicker_paper import PaperRecipe, paper_set, variant
 from relion_ext_picker.types import Grid, ScoreMap
 
@@ -161,8 +158,17 @@ def test_without_confirmed_finds_even_odds_decide():
 
 def test_the_valley_is_where_values_are_fewest():
     odds = np.concatenate([np.random.default_rng(0).normal(-4, 0.5, 500), np.random.default_rng(1).normal(4, 0.5, 100)])
-    assert -3 < valley_of(odds, 2.5) <= 2.6
-    assert valley_of(odds, -1.0) < -1  # the heap above does not count
+    assert -3 < valley_of(odds, 2.5, 2.5) <= 2.6
+    assert valley_of(odds, -1.0, -1.0) < -1  # the heap above does not count
+
+
+def test_the_fence_is_where_noise_ends_that_reaches_beyond_it():
+    """Two heaps that touch: Tukey's fence of the upper one lies within the lower one."""
+    apart, near = (limits_of([finds(4.0, low)])[0] for low in (-4.0, 0.9))
+    found = finds(4.0, 0.9)
+    assert near.sure > apart.sure + 0.1
+    assert (found.odds[300:] < near.sure).mean() > 0.97 > (found.odds[300:] < apart.sure).mean()
+    assert (found.odds[:300] >= near.sure).mean() > 0.9
 
 
 def test_sure_finds_are_good_and_doubtful_ones_candidates():
@@ -200,6 +206,16 @@ def test_outlines_tell_the_kinds_that_a_network_does_not_know():
     )
     assert not resorted([few])[0].kind.any()  # one or two rectangles are mistakes
     assert resorted([replace(item, shapes=None)])[0].kind.sum() == 0
+
+
+def test_an_outline_of_another_size_does_not_change_the_kind():
+    frame, xy, kind = field(3, side=400)
+    shapes = working_image(frame.values, 32.0)
+    item = Marked("m", frame, xy, kind, np.ones(len(xy), bool), shapes)
+    larger = replace(shapes, values=np.repeat(np.repeat(shapes.values, 2, 0), 2, 1)[: len(shapes.values)])
+    irregular = np.full(len(xy), 2)
+    same, other = resorted([item, replace(item, kind=irregular, shapes=larger, xy=(2 * xy).clip(0, 399))])
+    assert (same.kind == kind).mean() > 0.85 and (other.kind == 2).mean() > 0.85
 
 
 def test_the_papers_training_set():

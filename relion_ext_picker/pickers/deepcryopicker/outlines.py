@@ -200,8 +200,8 @@ def outlined(
 
 def kinds_at(
     image: Array, places: NDArray[np.float64], radius: float, settings: OutlineSettings | None = None
-) -> NDArray[np.str_]:
-    """What particles look like that were found in another way: "top", "side", or "" where that is not sure.
+) -> tuple[NDArray[np.str_], NDArray[np.float64]]:
+    """What particles look like that were found in another way, and how large they are.
 
     Parameters
     ----------
@@ -210,12 +210,16 @@ def kinds_at(
 
     Returns
     -------
-    ndarray, shape (n,), str
+    kinds : ndarray, shape (n,), str
+        "top", "side", or "" where that is not sure.
+    radii : ndarray, shape (n,)
+        Of the circles that have the area of the outlines, px; 0 where there is none.
     """
     use = settings or OutlineSettings()
     found = outlines_at(image, places, radius, use)
     kinds = [_kind(each.mask, use)[0] if each is not None and each.alone else "" for each in found]
-    return np.array(["" if kind == "irregular" else kind for kind in kinds], dtype="<U9")
+    area = np.array([np.count_nonzero(each.mask) if each is not None else 0 for each in found], np.float64)
+    return np.array(["" if kind == "irregular" else kind for kind in kinds], dtype="<U9"), np.sqrt(area / np.pi)
 
 
 def _kind(mask: Mask, use: OutlineSettings) -> tuple[str, Mask, Rectangle]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy import ndimage
 from torch import Tensor
 
 from relion_ext_picker.errors import InputError, WeightsError
@@ -27,6 +28,9 @@ from relion_ext_picker.types import Array, ModelCard, ScoreMap
 CORE = 1024  # side of a tile, px of the prepared image
 FLOOR = 0.01  # candidates below this are never particles and would only cost time
 LARGEST = 1.5  # particle areas; a larger connected area above the threshold is no particle
+INNER, OUTER = 0.75, 1.5  # sides of the squares that say how dark a place is, particle diameters
+DARKEST = 3.0  # times as dark as the picks of the darkest kind are: a crystal
+FEWEST = 5  # picks of a kind that say how dark it is
 BATCH = 256  # windows at a time
 NETWORK = "net"
 ONE_NETWORK = (
@@ -45,10 +49,13 @@ class ClassMap(ScoreMap):
         Probability of each of the network's particle classes; `values` is their sum, where no large area was removed.
     diameter : float
         Of the particle, samples of the map.
+    darkness : ndarray, shape (h, w), float32, or None
+        How much darker each place is than what is around it.
     """
 
     parts: Array | None = None
     diameter: float = REFERENCE_DIAMETER / STRIDE
+    darkness: Array | None = None
 
 
 class DefaultDeepCryoPicker:
@@ -124,7 +131,8 @@ class DefaultDeepCryoPicker:
         diameter = self.card.reference_diameter / STRIDE
         largest = LARGEST * math.pi / 4 * diameter**2
         score = without_large_areas(parts.sum(0), self.card.threshold, largest)
-        return ClassMap(score, frame.grid.coarser(STRIDE), parts, diameter)
+        darkness = darkness_of(frame.values, self.card.reference_diameter)
+        return ClassMap(score, frame.grid.coarser(STRIDE), parts, diameter, darkness)
 
     def peaks(
         self, score_map: ScoreMap, distance: float, floor: float
@@ -132,6 +140,7 @@ class DefaultDeepCryoPicker:
         """See :class:`~relion_ext_picker.pickers.base.Picker`.
 
         Of boxes of one class that overlap more than two do that are `distance` apart side by side, the best is kept.
+        What is far darker than the sure finds of the darkest class is ice.
         """
         if not isinstance(score_map, ClassMap) or score_map.parts is None:
             raise TypeError("the DeepCryoPicker finds peaks only in the map that its own propose() returned")
@@ -147,6 +156,10 @@ class DefaultDeepCryoPicker:
             for mine in (np.flatnonzero(kind == number) for number in range(len(score_map.parts)))
         ]
         order = np.concatenate(kept)
+        if score_map.darkness is not None:
+            dark = score_map.darkness[nearest]
+            sure = order[score[order] >= self.card.threshold]
+            order = order[dark[order] <= DARKEST * usual_darkness(dark[sure], kind[sure])]
         order = order[np.argsort(-score[order], kind="stable")]
         return rows[order], cols[order], score[order]
 
@@ -193,6 +206,37 @@ class DefaultDeepCryoPicker:
         """State dictionary of the network, for a model file; kernels are rounded to 16 bits."""
         tensors = self._network.state_dict().items()
         return {NETWORK: {key: (value.half() if value.ndim > 1 else value).cpu() for key, value in tensors}}
+
+
+def darkness_of(values: Array, diameter: float) -> Array:
+    """How much darker a particle's middle is than what is around it, at every place of a score map.
+
+    Parameters
+    ----------
+    values : ndarray, shape (h, w)
+        A prepared image, particles dark.
+    diameter : float
+        Of the particle, px.
+
+    Returns
+    -------
+    ndarray, shape (h / 2, w / 2), float32
+    """
+    inner, outer = 2 * round(INNER * diameter / 2), 2 * round(OUTER * diameter / 2)
+    within, around = (ndimage.uniform_filter(values, side, mode="reflect") for side in (inner, outer))
+    # The outer square without the inner one, which it contains.
+    dark = (around - within) * outer**2 / (outer**2 - inner**2)
+    # An even square's middle is the corner between four pixels, as that of a sample of the map is.
+    rows, cols = (length // STRIDE * STRIDE for length in values.shape)
+    return np.asarray(dark[1:rows:STRIDE, 1:cols:STRIDE], np.float32)
+
+
+def usual_darkness(dark: Array, kind: NDArray[np.int64]) -> float:
+    """Median of the finds (n,) of the darkest kind; infinite where no kind has `FEWEST` finds, or none is dark."""
+    medians = [float(np.median(dark[kind == each])) for each in set(kind.tolist())
+               if np.count_nonzero(kind == each) >= FEWEST]  # fmt: skip
+    most = max(medians, default=0.0)
+    return most if most > 0 else math.inf
 
 
 def untrained(
