@@ -12,7 +12,7 @@ from scipy.special import expit
 
 from relion_ext_picker.evaluation.matching import match
 from relion_ext_picker.image.peaks import local_maxima, thin
-from relion_ext_picker.pickers.base import Request, pick_prepared
+from relion_ext_picker.pickers.base import Picker, Request, pick_prepared
 from relion_ext_picker.pickers.deepem.default import INTERCEPT, SLOPE, DefaultDeepEM
 from relion_ext_picker.pickers.deepem.network import NETWORK
 from relion_ext_picker.pickers.density import conditioned, share_of_usual
@@ -161,20 +161,37 @@ def quietened(picker: DefaultDeepEM, noise: Sequence[ScoreMap], threshold: float
     allowed : float
         Share of the images that may have picks.
     """
-    constants, reference = picker.card.calibration, picker.card.reference_diameter
+    constants = picker.card.calibration
     plain = with_calibration(picker, {name: value for name, value in constants.items() if name != DENSITY})
+    density = quiet_density(plain, noise, constants[DENSITY], threshold, allowed)
+    return with_calibration(picker, {**constants, DENSITY: round(density, 4)})
+
+
+def quiet_density(plain: Picker, noise: Sequence[ScoreMap], density: float, threshold: float, allowed: float) -> float:
+    """The least density not below `density` at which a picker finds few in noise, see :func:`quietened`.
+
+    Parameters
+    ----------
+    plain : Picker
+        Without a density.
+    noise : sequence of ScoreMap
+    density : float
+        Particles per square of the diameter.
+    threshold, allowed : float
+    """
+    reference = plain.card.reference_diameter
     found = []
     for frame in noise:
         shape = (frame.values.shape[0], frame.values.shape[1])
         score = pick_prepared(plain, frame, shape, 1.0, Request(reference, threshold=0.0))[1]
         found.append((score, frame.values.size / reference**2))
-    density, highest = constants[DENSITY], MOST_COMMON * constants[DENSITY]
+    highest = MOST_COMMON * density
     while density < highest:
         tops = [conditioned(score, share_of_usual(score, area, density)).max(initial=0.0) for score, area in found]
         if np.mean(np.array(tops) >= threshold) <= allowed:
             break
         density *= 1.02
-    return with_calibration(picker, {**constants, DENSITY: round(density, 4)})
+    return density
 
 
 def judged_candidates(picker: DefaultDeepEM, item: Labelled) -> Judged:

@@ -22,6 +22,7 @@ from relion_ext_picker.pickers.drpnet.network import REFERENCE_DIAMETER, Propose
 from relion_ext_picker.pickers.drpnet.picker import NEW_CLASSIFIER, DefaultPicker
 from relion_ext_picker.relion.job import JobDirectory
 from relion_ext_picker.training.batches import patch_batches, proposer_loss
+from relion_ext_picker.training.calibration import quiet_density
 from relion_ext_picker.training.loop import Batch, Schedule, fit, steps_done
 from relion_ext_picker.training.patches import Labelled
 from relion_ext_picker.training.verifier import Draw, calibrated, candidate_batches, verifier_loss
@@ -84,7 +85,10 @@ def _train(job: JobDirectory, options: TrainOptions) -> None:
     picker = _trained(job, start, data, options)
     if options.simulated:
         picker = calibrated(picker, data.validation, HIT)
-    picker.card = replace(picker.card, calibration={"density": round(data.density, 4)})
+    picker.card = replace(picker.card, calibration={})
+    noise = [item.frame for item in data.blank]
+    density = quiet_density(picker, noise, data.density, PROBABLE, NOISY) if noise else data.density
+    picker.card = replace(picker.card, calibration={"density": round(density, 4)})
     everything = _validate(picker, data.validation, 0.0)
     threshold = float(np.clip(_threshold(picker, data, everything.best_threshold), 0.05, 0.95))
     picker.card = replace(picker.card, threshold=round(threshold, 3))
@@ -205,8 +209,8 @@ def _watched(draw: Draw, job: JobDirectory) -> Draw:
 def _threshold(picker: DefaultPicker, data: Data, best: float | None) -> float:
     """What the model's threshold should be: the one of the highest F1 on the user's validation micrographs.
 
-    Simulated fields are no sample of anything, so that their best F1 says little: then it is even odds or, where that
-    leaves picks in more than `NOISY` of the fields of noise, what does not.
+    Simulated fields are no sample of anything, so that their best F1 says little: then it is even odds or, where no
+    density of particles keeps picks out of all but `NOISY` of the fields of noise at that, what does.
     """
     if not data.blank:
         return best if best is not None else PROBABLE

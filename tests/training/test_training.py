@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from relion_ext_picker.evaluation.matching import match
+from relion_ext_picker.pickers.base import Request, pick_prepared
 from relion_ext_picker.pickers.drpnet.network import Proposer
 from relion_ext_picker.pickers.drpnet.picker import DefaultPicker
 from relion_ext_picker.simulation.fields import FieldGenerator, FieldSource
 from relion_ext_picker.training.batches import patch_batches, proposer_loss, turned
+from relion_ext_picker.training.calibration import quiet_density
 from relion_ext_picker.training.loop import Schedule, fit, steps_done
 from relion_ext_picker.training.patches import Labelled, MicrographSource
 from relion_ext_picker.training.targets import heat_map
@@ -174,6 +178,27 @@ def test_particles_of_a_field_are_dark_where_the_truth_says():
             ring = (near > 18) & (near < 26)
             darker.append(field.image[ring].mean() - field.image[near < 10].mean() if ring.any() else 0)
     assert np.median(darker) > 0.3
+
+
+def test_a_picker_that_sees_particles_in_noise_expects_more_of_them():
+    """Until it finds them in no more fields than allowed; one that is quiet stays as it is."""
+    draw = FieldSource(32.0, 384, empty=1.0, soiled=False).draws(6)
+    noise = [ScoreMap(draw()[0], Grid()) for _ in range(12)]
+    picker = load_picker("drpnet", "default", "", torch.device("cpu"))
+    state = picker.state()
+    state["classifier"]["decide.bias"] += 0.7
+    plain = DefaultPicker(replace(picker.card, calibration={}), state, picker.device)
+
+    def fields_with_picks(density):
+        card = replace(plain.card, calibration={"density": density})
+        loud = DefaultPicker(card, state, picker.device)
+        found = [pick_prepared(loud, item, (384, 384), 1.0, Request(32.0, 0.5))[0] for item in noise]
+        return sum(len(xy) > 0 for xy in found)
+
+    assert fields_with_picks(0.15) > 2
+    density = quiet_density(plain, noise, 0.15, 0.5, 1 / 6)
+    assert 0.15 < density < 0.6 and fields_with_picks(density) <= 2
+    assert quiet_density(plain, noise, density, 0.5, 1 / 6) == density
 
 
 def test_calibrated_scores_are_the_share_of_hits():
