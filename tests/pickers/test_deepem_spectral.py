@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
+from relion_ext_picker.pickers.deepem import spectral
 from relion_ext_picker.pickers.deepem.presets import PRESETS
 from relion_ext_picker.pickers.deepem.spectral import SpectralConvolution, Workspace
 
@@ -34,6 +35,22 @@ def plain(maps: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch
     return torch.conv2d(maps.permute(3, 0, 1, 2), weight, bias).permute(1, 2, 3, 0)
 
 
+def convolved(
+    layer: SpectralConvolution, maps: torch.Tensor, space: Workspace, unit: int = 1, ranges: list[slice] | None = None
+) -> torch.Tensor:
+    """Maps (inputs, side, side, n) -> (outputs, out_side, out_side, n)."""
+    out = torch.full((layer.out_side, layer.out_side, layer.outputs, maps.shape[-1]), float("nan"))
+
+    def use(columns: slice, values: torch.Tensor) -> list[spectral.Step]:
+        if ranges is not None:
+            ranges.append(columns)
+        return [lambda: out[:, columns].copy_(values), lambda: values.fill_(float("nan"))]
+
+    for step in layer.steps(maps.permute(1, 2, 0, 3).contiguous(), use, space, unit):
+        step()
+    return out.permute(2, 0, 1, 3)
+
+
 @pytest.mark.parametrize(
     ("inputs", "outputs", "side", "kernel"),
     [*LAYERS, (2, 3, 9, 9), (1, 1, 8, 8), (2, 2, 10, 1), (3, 2, 7, 6), (1, 2, 1, 1), (1, 2, 2, 1), (2, 1, 3, 2)],
@@ -44,22 +61,33 @@ def test_equals_the_direct_convolution(inputs: int, outputs: int, side: int, ker
     bias = torch.randn(outputs, generator=draw, dtype=torch.float64)
     maps = torch.rand(inputs, side, side, 3, generator=draw, dtype=torch.float64)
     layer, space = SpectralConvolution(weight, bias, side), Workspace(CPU)
-    space.take("maps", inputs, layer.period, layer.period, 5).fill_(float("nan"))  # what was there before is no matter
-    room = layer.frame(space, "maps", 3)
-    room[:, :side, :side] = maps.float()
     expected = plain(maps, weight, bias)
-    assert layer(room, space).shape == expected.shape
-    error = (layer(room, space) - expected).abs().max()
-    assert error < 2e-6 * float(expected.abs().max()) * kernel
+    found = convolved(layer, maps.float(), space)
+    assert found.shape == expected.shape
+    assert (found - expected).abs().max() < 2e-6 * float(expected.abs().max()) * kernel
+    again = convolved(layer, maps.float(), space)  # what was in the workspace before is no matter
+    torch.testing.assert_close(again, found, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("cache", [1, 300, 1_000_000])
+@pytest.mark.parametrize("unit", [1, 3])
+def test_columns_come_in_any_ranges(cache: int, unit: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spectral, "CACHE", cache)
+    weight, bias, maps = torch.randn(3, 2, 4, 4), torch.randn(3), torch.rand(2, 15, 15, 5)
+    ranges: list[slice] = []
+    found = convolved(SpectralConvolution(weight, bias, 15), maps, Workspace(CPU), unit, ranges)
+    torch.testing.assert_close(found, plain(maps, weight, bias), rtol=0, atol=1e-4)
+    assert [(part.start % unit, part.stop % unit) for part in ranges] == [(0, 0)] * len(ranges)
+    assert len(ranges) == {1: 12 // unit, 300: 12 // unit, 1_000_000: 1}[cache]
 
 
 def test_windows_do_not_touch_each_other() -> None:
     weight, bias = torch.randn(2, 1, 4, 4), torch.zeros(2)
     layer, space = SpectralConvolution(weight, bias, 12), Workspace(CPU)
     maps = torch.rand(1, 12, 12, 3)
-    before = layer(maps, space).clone()
+    before = convolved(layer, maps, space)
     maps[..., 1] = 1e6
-    after = layer(maps, space)
+    after = convolved(layer, maps, space)
     torch.testing.assert_close(after[..., [0, 2]], before[..., [0, 2]], rtol=0, atol=0)
 
 

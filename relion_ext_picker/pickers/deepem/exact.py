@@ -6,32 +6,32 @@ of a window is
     (w * x - mean sum(w)) / deviation + b
 
 so that w * x is one convolution of the whole micrograph, shared by all windows. From the first sigmoid on, windows are
-worked out in groups of neighbours in a row, which lie side by side in memory. The four rotations turn the network
+worked out in groups of neighbours, which lie side by side in memory. The four rotations turn the network
 instead of the image: blocks and maps fit each other, so turning commutes with every layer.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy import fft
 from torch import Tensor, nn
 
 from relion_ext_picker.errors import InputError
+from relion_ext_picker.pickers.deepem.field import Field
 from relion_ext_picker.pickers.deepem.network import DeepEM
 from relion_ext_picker.pickers.deepem.presets import STEP
-from relion_ext_picker.pickers.deepem.spectral import SpectralConvolution, Workspace
+from relion_ext_picker.pickers.deepem.spectral import SpectralConvolution, Step, Workspace
 from relion_ext_picker.types import Array
 
-WIDE = 128  # windows in a group in the first layer, which works along them: the more, the longer its loops
-NARROW = 32  # windows in a group from then on: what they need stays within a few MB
-CHUNK = 1_000_000  # values that sigmoids are taken of at a time, so that they stay in the cache
+GROUP = 64  # windows worked on at a time: the more, the longer the loops; the fewer, the more stays in the cache
+CHUNK = 300_000  # values of the first layer at a time, so that they stay in the cache of a core
 
 
 @dataclass(frozen=True)
@@ -88,6 +88,14 @@ class WindowScores:
     score: Array
     accepted: NDArray[np.bool_]
     spread: NDArray[np.float64]
+
+
+class Piece(NamedTuple):
+    """Windows next to each other: columns `start` to `stop` of a row of windows."""
+
+    row: int
+    start: int
+    stop: int
 
 
 def window_moments(image: Array, box: int, step: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -152,88 +160,62 @@ def scan_windows(network: DeepEM, image: Array, scan: Scan, workers: int = 0) ->
     mean, spread = window_moments(image, box, scan.step)
     accepted = scan.spread.accepts(spread)
     score = np.zeros(accepted.shape, np.float32)
-    tasks = list(_groups(accepted))
-    if tasks:
+    most = min(GROUP, int(accepted.sum()))
+    groups = list(_groups(accepted, most))
+    if groups:
         device = network.output.weight.device
-        field = _Field(image, scan.step, device)
+        field = Field(image, scan.step, device)
         slope = np.divide(1.0, spread, out=np.zeros_like(spread), where=accepted)
         threads = workers or (1 if device.type != "cpu" else torch.get_num_threads())
         spaces = [Workspace(device) for _ in range(threads)]
         for turn in range(4):
             turned = _Turned(network, turn)
             turned.filter(field, mean, slope)
-            for (row, columns), part in _run(turned, tasks, spaces):
-                score[row, columns] += 0.25 * part
+            scorers = [_Scorer(turned, most, space) for space in spaces]
+            for group, part in _run(scorers, groups):
+                first = 0
+                for row, start, stop in group:
+                    score[row, start:stop] += 0.25 * part[first : first + stop - start]
+                    first += stop - start
     return WindowScores(np.where(accepted, score, np.float32(0)), accepted, spread)
 
 
-def _groups(accepted: NDArray[np.bool_]) -> Iterator[tuple[int, slice]]:
-    """Rows and ranges of columns that hold all accepted windows, at most WIDE in a range."""
+def _groups(accepted: NDArray[np.bool_], most: int) -> Iterator[list[Piece]]:
+    """Groups that hold all accepted windows, `most` in each but the last one, as ranges of columns in rows."""
+    group: list[Piece] = []
+    room = most
     for row, line in enumerate(accepted):
         columns = np.flatnonzero(line)
         while len(columns):
             start = int(columns[0])
-            inside = columns[columns < start + WIDE]
-            yield row, slice(start, int(inside[-1]) + 1)
+            inside = columns[columns < start + room]
+            group.append(Piece(row, start, int(inside[-1]) + 1))
             columns = columns[len(inside) :]
+            room -= group[-1].stop - start
+            if not room:
+                yield group
+                group, room = [], most
+    if group:
+        yield group
 
 
-def _run(
-    turned: _Turned, tasks: list[tuple[int, slice]], spaces: list[Workspace]
-) -> list[tuple[tuple[int, slice], Array]]:
-    """Scores of all groups, by as many threads as there are workspaces."""
-    if len(spaces) == 1:
-        return [(task, turned.score(*task, spaces[0])) for task in tasks]
-    waiting = iter(tasks)
+def _run(scorers: list[_Scorer], groups: list[list[Piece]]) -> list[tuple[list[Piece], Array]]:
+    """Scores of all groups."""
+    if len(scorers) == 1:
+        return [(group, scorers[0].score(group)) for group in groups]
+    waiting = iter(groups)
 
     @torch.inference_mode()
-    def work(space: Workspace) -> list[tuple[tuple[int, slice], Array]]:
+    def work(scorer: _Scorer) -> list[tuple[list[Piece], Array]]:
         torch.set_num_threads(1)  # of this thread; the operations are too short to be shared out
-        return [(task, turned.score(*task, space)) for task in waiting]
+        return [(group, scorer.score(group)) for group in waiting]
 
     threads = torch.get_num_threads()
     try:
-        with ThreadPoolExecutor(len(spaces)) as pool:
-            return [result for part in pool.map(work, spaces) for result in part]
+        with ThreadPoolExecutor(len(scorers)) as pool:
+            return [result for part in pool.map(work, scorers) for result in part]
     finally:
         torch.set_num_threads(threads)
-
-
-class _Field:
-    """Fourier transform of a micrograph, and the order in which filtered micrographs are stored.
-
-    Column x is stored in plane x % step at place x // step: windows of one row, `step` apart, then lie side by side.
-    """
-
-    def __init__(self, image: Array, step: int, device: torch.device) -> None:
-        self.shape = (image.shape[0], image.shape[1])
-        self.step = step
-        self.middle = float(np.float32(image.mean(dtype=np.float64)))
-        self._size = [int(fft.next_fast_len(side, real=True)) for side in self.shape]
-        centred = torch.from_numpy((image - np.float32(self.middle)).astype(np.float32)).to(device)
-        self._spectrum = torch.fft.rfft2(centred, s=self._size)
-
-    def filtered(self, weight: Tensor) -> Tensor:
-        """Valid correlation with kernels (maps, k, k) -> (maps, rows, step, places)."""
-        kernel, step = weight.shape[-1], self.step
-        rows, columns = (side - kernel + 1 for side in self.shape)
-        places = -(-columns // step)
-        out = torch.zeros(len(weight), rows, step, places, device=weight.device)
-        whole = torch.zeros(rows, places * step, device=weight.device)
-        # Of a transform of a small kernel, whole rows would be zeros: two products with waves are quicker.
-        waves = [_waves(size, kernel).to(weight.device) for size in self._size]
-        bands = torch.matmul(waves[0], weight.to(waves[0].dtype))
-        for index, band in enumerate(bands):
-            spectrum = torch.mm(band, waves[1][: self._spectrum.shape[1]].T).mul_(self._spectrum)
-            whole[:, :columns] = torch.fft.irfft2(spectrum, s=self._size)[:rows, :columns]
-            out[index] = whole.view(rows, places, step).transpose(1, 2)
-        return out
-
-
-def _waves(size: int, count: int) -> Tensor:
-    """Conjugate of the matrix of a Fourier transform of `count` values padded to `size`, (size, count)."""
-    phase = torch.arange(size)[:, None] * torch.arange(count) % size * (2 * math.pi / size)
-    return torch.polar(torch.ones_like(phase), phase)
 
 
 class _Turned:
@@ -244,14 +226,16 @@ class _Turned:
         first, second, third = (_turn(layer, turn) for layer in (network.conv1, network.conv2, network.conv3))
         self._weight, self._bias = first[0][:, 0], first[1]
         pools, pooled = architecture.pools, architecture.pooled
-        self._second = SpectralConvolution(second[0] / pools[0] ** 2, second[1], pooled[0])
-        self._third = SpectralConvolution(third[0] / pools[1] ** 2, third[1], pooled[1])
+        self.layers = [
+            SpectralConvolution(layer[0] / pools[i] ** 2, layer[1], pooled[i])
+            for i, layer in enumerate((second, third))
+        ]
         side = pooled[2]
-        output = network.output.weight.view(architecture.maps[2], side, side)
-        self._output = torch.rot90(output, turn, (1, 2)).reshape(1, -1) / pools[2] ** 2
+        output = torch.rot90(network.output.weight.view(architecture.maps[2], side, side), turn, (1, 2))
+        self._output = output.permute(1, 2, 0).reshape(1, -1) / pools[2] ** 2
         self._output_bias = network.output.bias
 
-    def filter(self, field: _Field, mean: NDArray[np.float64], slope: NDArray[np.float64]) -> None:
+    def filter(self, field: Field, mean: NDArray[np.float64], slope: NDArray[np.float64]) -> None:
         """Filter a micrograph; `mean` of its windows and `slope`, one over their deviation."""
         self._step = field.step
         self._maps = field.filtered(self._weight)
@@ -261,50 +245,76 @@ class _Turned:
         self._slope = torch.from_numpy(slope.astype(np.float32)).to(device)
         self._shift = torch.from_numpy(shift.astype(np.float32)).to(device) + self._bias[:, None, None]
 
-    def score(self, row: int, columns: slice, space: Workspace) -> Array:
-        """Scores of windows next to each other in a row, shape (n,)."""
-        maps = self._first(row, columns, space)
-        parts = [self._rest(part, space) for part in torch.split(maps, NARROW, dim=-1)]
-        result: Array = torch.cat(parts).cpu().numpy()
-        return result
-
-    def _rest(self, maps: Tensor, space: Workspace) -> Tensor:
-        """All layers after the first mean: (maps, period, period, n) -> (n,)."""
-        pools, n = self.architecture.pools, maps.shape[-1]
-        middle = self._third.frame(space, "middle", n)
-        side = self._third.side
-        _sigmoid_sums(self._second(maps, space), pools[1], middle[:, :side, :side], space)
-        side = self.architecture.pooled[2]
-        last = space.take("last", self.architecture.maps[2], side, side, n)
-        _sigmoid_sums(self._third(middle, space), pools[2], last, space)
-        return torch.sigmoid(torch.mm(self._output, last.view(-1, n))[0] + self._output_bias)
-
-    def _first(self, row: int, columns: slice, space: Workspace) -> Tensor:
-        """Maps of the first mean, (maps, period, period, n)."""
-        maps, pool, step = len(self._weight), self.architecture.pools[0], self._step
-        side, small = self.architecture.convolved[0], self.architecture.pooled[0]
-        n = columns.stop - columns.start
-        slope, shift = self._slope[row, columns], self._shift[:, row, None, None, columns]
-        out = self._second.frame(space, "first", n)
+    def first(self, piece: Piece, top: int, values: Tensor) -> None:
+        """Rows of windows from `top` on after the first convolution: (maps, rows, side, n)."""
+        step, columns = self._step, slice(piece.start, piece.stop)
+        slope, shift = self._slope[piece.row, columns], self._shift[:, piece.row, None, None, columns]
+        maps, rows, side, n = values.shape
+        y = piece.row * step + top
+        field = self._maps[:, y : y + rows]
         whole, rest = divmod(side, step)  # columns that all planes have, and those that the first planes have besides
-        rows = max(1, CHUNK // (maps * pool * side * n))
-        for top in range(0, small, rows):
-            bottom = min(top + rows, small)
-            y = row * step + top * pool
-            field = self._maps[:, y : row * step + bottom * pool]
-            values = space.take("values", maps, (bottom - top) * pool, side, n)
-            if whole:
-                # Column step * q + p of window j lies in plane p at place q + j.
-                place = field[:, :, :, columns.start :]
-                strides = (*place.stride()[:2], 1, place.stride(2), 1)
-                windows = place.as_strided((*values.shape[:2], whole, step, n), strides)
-                target = values[:, :, : whole * step].view(windows.shape)
-                torch.addcmul(shift[..., None, :], windows, slope, out=target)
-            if rest:
-                windows = field[:, :, :rest, columns.start + whole : columns.stop + whole]
-                torch.addcmul(shift, windows, slope, out=values[:, :, whole * step :])
-            _sums(values.sigmoid_(), pool, out[:, top:bottom, :small], space)
-        return out
+        if whole:
+            # Column step * q + p of window j lies in plane p at place q + j.
+            place = field[:, :, :, piece.start :]
+            shape = (maps, rows, whole, step, n)
+            windows = place.as_strided(shape, (*place.stride()[:2], 1, place.stride(2), 1))
+            target = values[:, :, : whole * step]
+            target = target.as_strided(shape, (*target.stride()[:2], step * values.stride(2), *values.stride()[2:]))
+            torch.addcmul(shift[..., None, :], windows, slope, out=target)
+        if rest:
+            windows = field[:, :, :rest, piece.start + whole : piece.stop + whole]
+            torch.addcmul(shift, windows, slope, out=values[:, :, whole * step :])
+
+    def last(self, means: Tensor) -> Tensor:
+        """Last means (features, n) -> scores (n,)."""
+        return torch.sigmoid(torch.mm(self._output, means)[0] + self._output_bias)
+
+
+class _Scorer:
+    """Scores groups of at most `most` windows in memory of its own."""
+
+    def __init__(self, turned: _Turned, most: int, space: Workspace) -> None:
+        self._turned = turned
+        architecture = turned.architecture
+        pools, pooled = architecture.pools, architecture.pooled
+        self._values = self._rows(most, space)
+        self._maps = maps = space.take("means 0", pooled[0], pooled[0], architecture.maps[0], most)
+        self._steps: list[Step] = []
+        for layer, pool, side in zip(turned.layers, pools[1:], pooled[1:], strict=True):
+            means = space.take(f"means {side} of {layer.side}", side, side, layer.outputs, most)
+
+            def use(columns: slice, values: Tensor, pool: int = pool, means: Tensor = means) -> list[Step]:
+                target = means[:, columns.start // pool : columns.stop // pool].flatten(2)
+                return [partial(_mean, values.flatten(2)[None], pool, target[None])]
+
+            self._steps += layer.steps(maps, use, space, pool)
+            maps = means
+        self._last = maps.view(-1, most)
+
+    def _rows(self, most: int, space: Workspace) -> Tensor:
+        """Room for values of the first layer, as many rows as stay in the cache: (maps, rows, side, most)."""
+        maps, pool = self._turned.architecture.maps[0], self._turned.architecture.pools[0]
+        side = self._turned.architecture.convolved[0]
+        rows = max(1, CHUNK // (maps * pool * side * most))
+        return space.take("values", maps, min(rows, side // pool) * pool, side, most)
+
+    def score(self, group: list[Piece]) -> Array:
+        """Scores of windows, shape (n,)."""
+        pool = self._turned.architecture.pools[0]
+        side = self._values.shape[2]
+        for top in range(0, side, self._values.shape[1]):
+            rows = min(side - top, self._values.shape[1])
+            values, first = self._values[:, :rows], 0
+            for piece in group:
+                count = piece.stop - piece.start
+                self._turned.first(piece, top, values[..., first : first + count])
+                first += count
+            target = self._maps[top // pool : (top + rows) // pool].permute(2, 0, 1, 3)
+            _mean(values, pool, target)
+        for step in self._steps:
+            step()
+        result: Array = self._turned.last(self._last)[:first].cpu().numpy()
+        return result
 
 
 def _turn(layer: nn.Conv2d, turn: int) -> tuple[Tensor, Tensor]:
@@ -312,28 +322,12 @@ def _turn(layer: nn.Conv2d, turn: int) -> tuple[Tensor, Tensor]:
     return torch.rot90(layer.weight, turn, (2, 3)), layer.bias
 
 
-def _sigmoid_sums(values: Tensor, pool: int, out: Tensor, space: Workspace) -> None:
-    """Sums over blocks of the sigmoid of maps (maps, h, w, n), a few maps at a time; `values` is lost."""
-    maps = max(1, CHUNK // values[0].numel())
-    for start in range(0, len(values), maps):
-        part = slice(start, start + maps)
-        _sums(values[part].sigmoid_(), pool, out[part], space)
-
-
-def _sums(values: Tensor, pool: int, out: Tensor, space: Workspace) -> None:
-    """Sums over blocks of `pool` x `pool` of maps (maps, h, w, n) into (maps, h / pool, w / pool, n)."""
+def _mean(values: Tensor, pool: int, out: Tensor) -> None:
+    """Sums over blocks of the sigmoid of maps (maps, h, w, n), into (maps, h / pool, w / pool, n); `values` is lost."""
+    values.sigmoid_()
     if pool == 1:
         out.copy_(values)
         return
-    maps, height, width, n = values.shape
-    tall = space.take("tall", maps, height // pool, width, n)
-    _add(values.view(maps, -1, pool, width, n), 2, tall)
-    _add(tall.view(maps, height // pool, -1, pool, n), 3, out)
-
-
-def _add(values: Tensor, axis: int, out: Tensor) -> None:
-    """Sum over a short axis."""
-    first, second, *more = values.unbind(axis)
-    torch.add(first, second, out=out)
-    for other in more:
-        out.add_(other)
+    # The last axis taken for the channels, the mean runs along memory.
+    sums = nn.functional.avg_pool2d(values.permute(0, 3, 1, 2), pool, divisor_override=1)
+    out.copy_(sums.permute(0, 2, 3, 1))
