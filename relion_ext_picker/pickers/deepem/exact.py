@@ -245,25 +245,29 @@ class _Turned:
         self._slope = torch.from_numpy(slope.astype(np.float32)).to(device)
         self._shift = torch.from_numpy(shift.astype(np.float32)).to(device) + self._bias[:, None, None]
 
-    def first(self, piece: Piece, top: int, values: Tensor) -> None:
-        """Rows of windows from `top` on after the first convolution: (maps, rows, side, n)."""
+    def first(self, piece: Piece, values: Tensor) -> list[tuple[Tensor, Tensor, Tensor, Tensor]]:
+        """What makes the first convolution of windows: where a + b * c goes to d, of which the second axis is rows.
+
+        `b` has all rows of a window; `d`, which is part of `values` (maps, rows, side, n), as many as fit.
+        """
         step, columns = self._step, slice(piece.start, piece.stop)
         slope, shift = self._slope[piece.row, columns], self._shift[:, piece.row, None, None, columns]
-        maps, rows, side, n = values.shape
-        y = piece.row * step + top
-        field = self._maps[:, y : y + rows]
+        maps, _, side, n = values.shape
+        field = self._maps[:, piece.row * step : piece.row * step + side]
         whole, rest = divmod(side, step)  # columns that all planes have, and those that the first planes have besides
+        parts = []
         if whole:
             # Column step * q + p of window j lies in plane p at place q + j.
             place = field[:, :, :, piece.start :]
-            shape = (maps, rows, whole, step, n)
-            windows = place.as_strided(shape, (*place.stride()[:2], 1, place.stride(2), 1))
+            windows = place.as_strided((maps, side, whole, step, n), (*place.stride()[:2], 1, place.stride(2), 1))
             target = values[:, :, : whole * step]
-            target = target.as_strided(shape, (*target.stride()[:2], step * values.stride(2), *values.stride()[2:]))
-            torch.addcmul(shift[..., None, :], windows, slope, out=target)
+            strides = (*target.stride()[:2], step * target.stride(2), *target.stride()[2:])
+            target = target.as_strided((*target.shape[:2], whole, step, n), strides)
+            parts.append((shift[..., None, :], windows, slope, target))
         if rest:
             windows = field[:, :, :rest, piece.start + whole : piece.stop + whole]
-            torch.addcmul(shift, windows, slope, out=values[:, :, whole * step :])
+            parts.append((shift, windows, slope, values[:, :, whole * step :]))
+        return parts
 
     def last(self, means: Tensor) -> Tensor:
         """Last means (features, n) -> scores (n,)."""
@@ -274,7 +278,7 @@ class _Scorer:
     """Scores groups of at most `most` windows in memory of its own."""
 
     def __init__(self, turned: _Turned, most: int, space: Workspace) -> None:
-        self._turned = turned
+        self._turned, self._space = turned, space
         architecture = turned.architecture
         pools, pooled = architecture.pools, architecture.pooled
         self._values = self._rows(most, space)
@@ -285,7 +289,7 @@ class _Scorer:
 
             def use(columns: slice, values: Tensor, pool: int = pool, means: Tensor = means) -> list[Step]:
                 target = means[:, columns.start // pool : columns.stop // pool].flatten(2)
-                return [partial(_mean, values.flatten(2)[None], pool, target[None])]
+                return [partial(_mean, values.flatten(2)[None], pool, target[None], space)]
 
             self._steps += layer.steps(maps, use, space, pool)
             maps = means
@@ -302,15 +306,17 @@ class _Scorer:
         """Scores of windows, shape (n,)."""
         pool = self._turned.architecture.pools[0]
         side = self._values.shape[2]
+        parts, first = [], 0
+        for piece in group:
+            count = piece.stop - piece.start
+            parts += self._turned.first(piece, self._values[..., first : first + count])
+            first += count
         for top in range(0, side, self._values.shape[1]):
             rows = min(side - top, self._values.shape[1])
-            values, first = self._values[:, :rows], 0
-            for piece in group:
-                count = piece.stop - piece.start
-                self._turned.first(piece, top, values[..., first : first + count])
-                first += count
+            for shift, windows, slope, target in parts:
+                torch.addcmul(shift, windows.narrow(1, top, rows), slope, out=target.narrow(1, 0, rows))
             target = self._maps[top // pool : (top + rows) // pool].permute(2, 0, 1, 3)
-            _mean(values, pool, target)
+            _mean(self._values[:, :rows], pool, target, self._space)
         for step in self._steps:
             step()
         result: Array = self._turned.last(self._last)[:first].cpu().numpy()
@@ -322,12 +328,15 @@ def _turn(layer: nn.Conv2d, turn: int) -> tuple[Tensor, Tensor]:
     return torch.rot90(layer.weight, turn, (2, 3)), layer.bias
 
 
-def _mean(values: Tensor, pool: int, out: Tensor) -> None:
+def _mean(values: Tensor, pool: int, out: Tensor, space: Workspace) -> None:
     """Sums over blocks of the sigmoid of maps (maps, h, w, n), into (maps, h / pool, w / pool, n); `values` is lost."""
     values.sigmoid_()
     if pool == 1:
         out.copy_(values)
         return
     # The last axis taken for the channels, the mean runs along memory.
-    sums = nn.functional.avg_pool2d(values.permute(0, 3, 1, 2), pool, divisor_override=1)
-    out.copy_(sums.permute(0, 2, 3, 1))
+    sums = space.take("sums", *out.shape)
+    torch.ops.aten.avg_pool2d(
+        values.permute(0, 3, 1, 2), (pool, pool), divisor_override=1, out=sums.permute(0, 3, 1, 2)
+    )
+    out.copy_(sums)
