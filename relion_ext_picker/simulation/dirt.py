@@ -28,7 +28,7 @@ class Canvas:
     mask: NDArray[np.bool_]
 
 
-def add_dirt(canvas: Canvas, diameter: float, rng: np.random.Generator) -> bool:
+def add_dirt(canvas: Canvas, diameter: float, rng: np.random.Generator, facets: bool = False) -> bool:
     """Draw contaminants, none in half of the fields.
 
     Parameters
@@ -38,6 +38,8 @@ def add_dirt(canvas: Canvas, diameter: float, rng: np.random.Generator) -> bool:
     diameter : float
         Particle diameter, px.
     rng : numpy.random.Generator
+    facets : bool
+        Small crystals with straight edges are among them.
 
     Returns
     -------
@@ -46,7 +48,7 @@ def add_dirt(canvas: Canvas, diameter: float, rng: np.random.Generator) -> bool:
     """
     if rng.random() < 0.5:
         return False
-    kinds = (_ice, _ice, _gold, _carbon, _crystal, _fibre)
+    kinds = (_ice, _ice, _gold, _carbon, _crystal, _fibre, *((_facets,) if facets else ()))
     for index in rng.choice(len(kinds), size=int(rng.integers(1, 4))):
         kinds[int(index)](canvas, diameter, rng)
     return True
@@ -128,6 +130,28 @@ def _crystal(canvas: Canvas, diameter: float, rng: np.random.Generator) -> None:
     fringes = np.cos(across * np.float32(2 * np.pi / period))
     canvas.values += np.float32(rng.uniform(0.5, 3)) * patch * (1 + fringes)
     canvas.mask |= patch > 0.3
+
+
+def _facets(canvas: Canvas, diameter: float, rng: np.random.Generator) -> None:
+    """A few small ice crystals with straight edges, about as large as particles; some thicker at the rim."""
+    h, w = canvas.values.shape
+    height = math.exp(rng.uniform(math.log(0.5), math.log(10)))
+    for _ in range(int(rng.integers(1, 7))):
+        x, y, radius = rng.uniform(0, w), rng.uniform(0, h), 0.5 * diameter * rng.uniform(0.3, 1.6)
+        reach = math.ceil(1.6 * radius + 4)
+        window = tuple(
+            slice(max(0, int(middle) - reach), min(side, int(middle) + reach + 1)) for middle, side in ((y, h), (x, w))
+        )
+        u, v = _axes(canvas.mask[window].shape, x - window[1].start, y - window[0].start, 0.0)
+        sides = int(rng.integers(4, 8))
+        turns = (np.arange(sides) + rng.uniform(-0.25, 0.25, sides)) * 2 * np.pi / sides + rng.uniform(0, np.pi)
+        edges = [u * np.float32(math.cos(t)) + v * np.float32(math.sin(t)) - np.float32(rng.uniform(0.7, 1) * radius)
+                 for t in turns]  # fmt: skip
+        outside = np.maximum.reduce(edges)
+        body = _step(outside, rng.uniform(0.3, 1.5))
+        rim = np.exp(np.float32(-0.5 / rng.uniform(0.8, 2.5) ** 2) * outside**2) * np.float32(rng.uniform(0, 0.8))
+        canvas.values[window] += np.float32(height * rng.uniform(0.5, 1.2)) * (body + rim)
+        canvas.mask[window] |= body > 0.3
 
 
 def _fibre(canvas: Canvas, diameter: float, rng: np.random.Generator) -> None:

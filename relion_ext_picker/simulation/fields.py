@@ -68,6 +68,10 @@ class FieldGenerator:
         Share of fields without a particle.
     soiled : bool
         Draw dirt and decoys.
+    in_contact : float
+        Share of fields with packed particles.
+    facets : bool
+        Small crystals with straight edges are among the dirt.
     """
 
     def __init__(
@@ -82,11 +86,14 @@ class FieldGenerator:
         snr: tuple[float, float] = SNR,
         empty: float = 0.07,
         soiled: bool = True,
+        in_contact: float = 0.0,
+        facets: bool = False,
     ) -> None:
         self._rng = np.random.default_rng(seed)
         self._reference, self._side, self._highpass, self._snr = reference, side, highpass, snr
         self._size = fft.next_fast_len(side + 2 * BORDER, real=True)
         self._clouds, self._procedural, self._empty, self._soiled = list(clouds), procedural, empty, soiled
+        self._in_contact, self._facets = in_contact, facets
 
     def draw(self) -> Field:
         """The next field."""
@@ -94,10 +101,10 @@ class FieldGenerator:
         cloud = self._particle()
         diameter = self._reference * float(np.clip(np.exp(rng.normal(0, 0.11)), 0.72, 1.35))
         empty = rng.random() < self._empty
-        xy = np.zeros((0, 2), np.float32) if empty else places(size, diameter, rng)
+        xy = np.zeros((0, 2), np.float32) if empty else places(size, diameter, rng, self._in_contact)
         canvas = Canvas(np.zeros((size, size), np.float32), np.zeros((size, size), bool))
         signal = project(cloud, diameter, xy, size, rng)
-        dirty = self._soiled and add_dirt(canvas, self._reference, rng)
+        dirty = self._soiled and add_dirt(canvas, self._reference, rng, self._facets)
         if dirty:
             one = signal if len(xy) else project(cloud, diameter, np.full((1, 2), size / 2), size, rng)
             canvas.values *= one.max()
@@ -178,8 +185,9 @@ class FieldSource:
     side : int
         Side of a patch, px.
     clouds : tuple of PointCloud
-    procedural, empty : float
-    soiled : bool
+    procedural, empty, in_contact : float
+    soiled, facets : bool
+    snr : (float, float)
         See :class:`FieldGenerator`.
     """
 
@@ -189,12 +197,15 @@ class FieldSource:
     procedural: float = 0.5
     empty: float = 0.07
     soiled: bool = True
+    snr: tuple[float, float] = SNR
+    in_contact: float = 0.0
+    facets: bool = False
 
     def draws(self, seed: int) -> Callable[[], tuple[Array, Array]]:
         """An endless supply of (image (side, side), centres (n, 2))."""
         generator = FieldGenerator(
             seed, self.reference, self.side, clouds=self.clouds, procedural=self.procedural, empty=self.empty,
-            soiled=self.soiled,
+            soiled=self.soiled, snr=self.snr, in_contact=self.in_contact, facets=self.facets,
         )  # fmt: skip
 
         def draw() -> tuple[Array, Array]:

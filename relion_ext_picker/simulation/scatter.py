@@ -14,7 +14,7 @@ from relion_ext_picker.types import Array
 SHARPEST = 0.5  # px: standard deviation that the points of a particle have at least, so that pixels do not show
 
 
-def places(size: int, diameter: float, rng: np.random.Generator) -> Array:
+def places(size: int, diameter: float, rng: np.random.Generator, in_contact: float = 0.0) -> Array:
     """Centres of particles with a random density and a random smallest distance.
 
     Parameters
@@ -24,16 +24,34 @@ def places(size: int, diameter: float, rng: np.random.Generator) -> Array:
     diameter : float
         Px.
     rng : numpy.random.Generator
+    in_contact : float
+        Share of the fields in which they are packed, see :func:`packed`.
 
     Returns
     -------
     ndarray, shape (n, 2), float32
         x and y in px; at least one, at most 1.25 to a square of one diameter.
     """
+    if in_contact and rng.random() < in_contact:
+        return packed(size, diameter, rng)
     crowd = rng.uniform(0.02, 1.0) ** 1.3 * 1.25 * size**2 / diameter**2
     wanted = max(1, int(round(crowd)))
     apart = diameter * (rng.uniform(0.85, 1.15) if rng.random() < 0.75 else rng.uniform(0.45, 0.85))
     return keep_apart(rng.uniform(0, size - 1, (wanted * 12, 2)).astype(np.float32), apart, wanted)
+
+
+def packed(size: int, diameter: float, rng: np.random.Generator) -> Array:
+    """Centres on a shaken hexagonal lattice with gaps, shape (n, 2), float32; at least one."""
+    step = diameter * rng.uniform(0.85, 1.2)
+    turn, reach = rng.uniform(0, 2 * np.pi), math.ceil(size / step) + 2
+    along, across = np.meshgrid(np.arange(-reach, reach + 1), np.arange(-reach, reach + 1))
+    x, y = step * (along + 0.5 * across).ravel(), step * math.sqrt(0.75) * across.ravel()
+    xy = np.stack([x * math.cos(turn) - y * math.sin(turn), x * math.sin(turn) + y * math.cos(turn)], axis=1)
+    xy += size * rng.uniform(0.3, 0.7, 2) + rng.normal(0, diameter * rng.uniform(0.03, 0.2), xy.shape)
+    inside = xy[np.all((xy >= 0) & (xy <= size - 1), axis=1)]
+    kept = rng.random(len(inside)) < rng.uniform(0.4, 1.0)
+    kept[0] = True
+    return inside[kept].astype(np.float32)
 
 
 def keep_apart(tries: Array, apart: float, wanted: int) -> Array:

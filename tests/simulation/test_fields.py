@@ -7,13 +7,14 @@ import itertools
 import numpy as np
 import pytest
 from scipy import fft, ndimage
+from scipy.spatial import cKDTree
 
 from relion_ext_picker.simulation.clouds import cloud_of, structure_cloud
-from relion_ext_picker.simulation.dirt import Canvas, add_dirt
+from relion_ext_picker.simulation.dirt import Canvas, _facets, add_dirt
 from relion_ext_picker.simulation.exposure import background, draw_transfer, noise, through_lens
 from relion_ext_picker.simulation.fields import SNR, FieldGenerator, patches
 from relion_ext_picker.simulation.procedural import SHAPES, point_cloud
-from relion_ext_picker.simulation.scatter import discs, keep_apart, places, project, rotations, splat
+from relion_ext_picker.simulation.scatter import discs, keep_apart, packed, places, project, rotations, splat
 from relion_ext_picker.simulation.structures import load_structure
 
 
@@ -86,6 +87,31 @@ def test_density_of_places():
     assert min(counts) >= 1
     assert max(counts) <= round(1.25 * (200 / 32) ** 2)
     assert 14 < np.mean(counts) < 22
+
+
+def test_packed_particles_touch():
+    rng = np.random.default_rng(1)
+    nearest = []
+    for _ in range(40):
+        xy = packed(200, 32.0, rng)
+        assert xy.dtype == np.float32 and ((xy >= 0) & (xy <= 199)).all()
+        nearest.append(np.median(cKDTree(xy).query(xy, 2)[0][:, 1]))
+    assert 0.7 * 32 < np.median(nearest) < 1.1 * 32
+
+
+def test_small_crystals_are_dirt_where_they_are_asked_for(monkeypatch):
+    drawn = []
+    monkeypatch.setattr("relion_ext_picker.simulation.dirt._facets", lambda *given: drawn.append(_facets(*given)))
+    for facets in (False, True):
+        rng, covered = np.random.default_rng(3), []
+        for _ in range(60):
+            canvas = Canvas(np.zeros((100, 100), np.float32), np.zeros((100, 100), bool))
+            add_dirt(canvas, 32.0, rng, facets)
+            covered.append(canvas.mask.mean())
+        assert bool(drawn) is facets and max(covered) > 0.05
+    canvas = Canvas(np.zeros((100, 100), np.float32), np.zeros((100, 100), bool))
+    _facets(canvas, 32.0, np.random.default_rng(0))
+    assert canvas.values[canvas.mask].min() > 0.1 and canvas.mask.any()
 
 
 def test_rotations_are_rotations_of_every_direction():
@@ -218,7 +244,7 @@ def test_half_of_the_fields_are_clean_and_dirt_is_masked():
 
 
 def test_no_particle_lies_on_dirt(monkeypatch):
-    def cover_half(canvas: Canvas, diameter: float, rng: np.random.Generator) -> bool:
+    def cover_half(canvas: Canvas, diameter: float, rng: np.random.Generator, facets: bool) -> bool:
         half = (slice(None), slice(0, canvas.mask.shape[1] // 2))
         canvas.values[half], canvas.mask[half] = 3.0, True
         return True
