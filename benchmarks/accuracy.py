@@ -17,6 +17,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from accuracy_calibration import draw, groups_of, table
 from accuracy_scores import Outcome, best_of, draws, interval, outcome_of, resampled
 from accuracy_sets import RATIOS, REAL, Known, names_of, real, selected, simulated
 from contestants import OURS, RIVALS, Bench, found_by
@@ -31,6 +32,7 @@ HEADER = [
     "P",
     "R",
     "F1",
+    "F1 auto",
     "best F1",
     "AP",
     "AP nearer",
@@ -38,7 +40,7 @@ HEADER = [
     "on dirt, %",
     "CPU s each",
 ]
-DIGITS = (0, 2, 3, 3, 3, 3, 3, 3, 1, 1, 2)
+DIGITS = (0, 2, 3, 3, 3, 3, 3, 3, 3, 1, 1, 2)
 Outcomes = dict[tuple[str, str], Outcome]  # by set and picker
 
 
@@ -59,6 +61,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                         "all, a file with a name per line, or names with commas (default: held-out)")  # fmt: skip
     parser.add_argument("--models", type=Path, default=None, metavar="DIR", help="structures to simulate (default: "
                         "data/models in $REP_SHARED or in ../shared)")  # fmt: skip
+    parser.add_argument("--calibration", type=Path, default=None, metavar="PNG", help="draw how scores and shares of "
+                        "particles agree")  # fmt: skip
     options = parser.parse_args(argv)
     pickers, keep = listed(options.pickers, "--pickers"), listed(options.keep, "--keep")
     work = options.work.absolute()
@@ -88,6 +92,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         if name in REAL:
             rows = [row_of(label, [each]) for (other, label), each in outcomes.items() if other == name]
             print(f"### {name}\n\n{markdown(HEADER, rows, DIGITS)}", flush=True)
+    by_ratio = {f"SNR {ratio}": [name for name in names if name.endswith(f"-{ratio}")] for ratio in RATIOS}
+    groups = groups_of(outcomes, {**by_ratio, "apoferritin": [name for name in names if name in REAL]})
+    if groups:
+        print(f"### Scores as probabilities\n\n{table(groups)}", flush=True)
+    if options.calibration:
+        draw(groups, options.calibration)
     return 0
 
 
@@ -142,6 +152,7 @@ def row_of(label: str, outcomes: Sequence[Outcome], spread: tuple[float, float] 
         " ".join([label, *sorted(f"({text})" for text in settings if text)]),
         thresholds.pop() if len(thresholds) == 1 else None,
         *(mean([getattr(each, name) for each in picks]) for name in ("precision", "recall", "f1")),
+        mean([each.auto.f1 if each.auto else None for each in outcomes]),
         mean([each.best_f1 for each in curves]),
         f"{ap:.3f} [{spread[0]:.3f}, {spread[1]:.3f}]" if spread and ap is not None else ap,
         mean([each.nearer for each in outcomes]), mean([each.centring for each in curves]), soiled,

@@ -27,6 +27,8 @@ class Outcome:
     threshold : float
     picks, curve : Scores
         At the default threshold, and of all candidates; distances in px.
+    auto : Scores or None
+        With `--threshold auto`; None for pickers without it.
     nearer : float
         Average precision where picks have to lie twice as near.
     written : int
@@ -35,6 +37,8 @@ class Outcome:
         How many of them lie on carbon, ice and gold; empty for real micrographs.
     cpu : float
         Processor time per micrograph, seconds.
+    plain : Matches or None
+        All candidates with the scores from which that threshold is chosen.
     each : sequence of Matches
         All candidates, one entry per micrograph.
     """
@@ -43,10 +47,12 @@ class Outcome:
     threshold: float
     picks: Scores
     curve: Scores
+    auto: Scores | None
     nearer: float
     written: int
     soiled: Mapping[str, int]
     cpu: float
+    plain: Matches | None
     each: Sequence[Matches]
 
     @property
@@ -59,15 +65,19 @@ def outcome_of(found: Found, known: Known) -> Outcome:
     """Score what a picker found."""
     truth, radius = known.particles, NEAR * known.field.diameter_px
     candidates, picks = counted(found.candidates, known), counted(found.picks, known)
+    automatic = None if found.automatic is None else counted(found.automatic, known)
+    plain = counted(found.plain, known)
     return Outcome(
         settings=found.settings,
         threshold=found.threshold,
         picks=match_picks(truth, picks, radius).scores,
         curve=match_picks(truth, candidates, radius).scores,
+        auto=match_picks(truth, automatic, radius).scores if automatic is not None else None,
         nearer=match_picks(truth, candidates, 0.5 * radius).scores.ap or 0.0,
         written=sum(len(xy) for xy, _ in found.picks.values()),
         soiled=soiled(found.picks, known),
         cpu=found.cpu / len(known.field.files),
+        plain=match_picks(truth, plain, radius) if plain else None,
         each=[match_picks({name: truth[name]}, {name: candidates[name]} if name in candidates else {}, radius)
               for name in truth],
     )  # fmt: skip

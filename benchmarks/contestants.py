@@ -8,6 +8,7 @@ import shutil
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from dataclasses import field as own_field
 from pathlib import Path
 
 import numpy as np
@@ -52,6 +53,10 @@ class Found:
     threshold : float
     cpu : float
         Processor time of the commands that gave the candidates, seconds.
+    automatic : mapping or None
+        What is written with `--threshold auto`; None for pickers without it.
+    plain : mapping
+        All candidates with the scores from which that threshold is chosen.
     """
 
     settings: str
@@ -59,6 +64,8 @@ class Found:
     picks: Picks
     threshold: float
     cpu: float
+    automatic: Picks | None = None
+    plain: Picks = own_field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -122,7 +129,23 @@ def ours(picker: str, field: Field, out: Path, bench: Bench) -> Found:
     preset = words[words.index("--preset") + 1] if "--preset" in words else "default"
     own = trained if trained.exists() else model or builtin_model(builtin_name(mode, preset))
     threshold = load_model(own, mode)[0].threshold
-    return Found("", found, cut(found, threshold), threshold, cost.cpu)
+    if mode == "deepcryopicker" or preset != "default":
+        return Found("", found, cut(found, threshold), threshold, cost.cpu)
+    words[words.index("--threshold") + 1] = "auto"
+    bench.run(our_pick(bench.program, field, out / "auto", bench.threads, words), field.folder.parent)
+    automatic, plain = star_picks(out / "auto", field), remembered(out / "auto")
+    return Found("", found, cut(found, threshold), threshold, cost.cpu, automatic, plain)
+
+
+def remembered(job: Path) -> Picks:
+    """All candidates of a job that chose its threshold itself."""
+    lines = [json.loads(line) for line in (job / "finished.jsonl").read_text(encoding="utf-8").splitlines()]
+    return {
+        Path(line["summary"]["name"]).stem: (
+            np.array(line["xy"], np.float32).reshape(-1, 2), np.array(line["score"], np.float32)
+        )
+        for line in lines
+    }  # fmt: skip
 
 
 def topaz(field: Field, out: Path, bench: Bench) -> list[Found]:
@@ -200,8 +223,9 @@ def _to_json(found: Found) -> dict[str, object]:
                 picks.items()}  # fmt: skip
 
     return {
-        "settings": found.settings, "candidates": lists(found.candidates), "picks": lists(found.picks),
-        "threshold": found.threshold, "cpu": found.cpu,
+        "settings": found.settings, "threshold": found.threshold, "cpu": found.cpu, "picks": lists(found.picks),
+        "candidates": lists(found.candidates), "plain": lists(found.plain),
+        "automatic": None if found.automatic is None else lists(found.automatic),
     }  # fmt: skip
 
 
@@ -210,5 +234,6 @@ def _from_json(data: dict[str, object]) -> Found:
         rows = {key: np.array(value, np.float32).reshape(-1, 3) for key, value in dict(data[name]).items()}  # type: ignore[call-overload]
         return {key: (value[:, :2], value[:, 2]) for key, value in rows.items()}
 
-    return Found(str(data["settings"]), arrays("candidates"), arrays("picks"), float(str(data["threshold"])),
-                 float(str(data["cpu"])))  # fmt: skip
+    automatic = arrays("automatic") if data["automatic"] is not None else None
+    numbers = (float(str(data[name])) for name in ("threshold", "cpu"))
+    return Found(str(data["settings"]), arrays("candidates"), arrays("picks"), *numbers, automatic, arrays("plain"))

@@ -50,7 +50,7 @@ TRAINED = tuple(  # the others share their networks
 )
 FORMATS = ("star", "box", "csv")
 BUILTIN = "builtin"  # as --model
-AUTO_THRESHOLD = -2.0  # as --threshold
+AUTO_DIAMETER, AUTO_THRESHOLD = -1.0, -2.0  # what the word auto stands for
 MAXIMA = ("two-pass", "greedy")
 CLUSTERINGS = ("auto", "intensity", "superpixel")
 STAGES = ("both", "proposer", "classifier")
@@ -73,8 +73,9 @@ class PickOptions(JobOptions):
 
     mode: str = opt("drpnet", "Method.", choices=MODES)
     diameter: float = opt(
-        0.0, "Particle diameter: the longest extent of the particle. In --mode deepcryopicker 0 takes that of --model, "
-        "or estimates it from the micrographs.", unit="Å", low=1, high=5000, required=True, unless="deepcryopicker",
+        0.0, "Particle diameter: the longest extent of the particle. auto (or -1) estimates it from a few micrographs "
+        "and says how sure that is; default presets only. In --mode deepcryopicker 0 takes that of --model, or "
+        "estimates it.", unit="Å", low=1, high=5000, auto=AUTO_DIAMETER, required=True, unless="deepcryopicker",
     )  # fmt: skip
     preset: str = opt(
         "default", "default: the best we can do. paper…: the published method with the paper's or the authors' files' "
@@ -85,7 +86,8 @@ class PickOptions(JobOptions):
     threshold: float = opt(
         -1.0, "Score from which a candidate is written; 0 writes every candidate, -1 takes the model's own; auto (or "
         "-2) chooses one for all micrographs of the job together, for the highest F1 that their scores let expect.",
-        low=AUTO_THRESHOLD, high=1, auto=AUTO_THRESHOLD,
+        low=-1, high=1,
+        auto=AUTO_THRESHOLD,
     )  # fmt: skip
     expected_density: float = opt(
         0.0, "Particles per square micrometre that the micrographs have on average: the best candidates of all "
@@ -305,6 +307,8 @@ def check(options: Any) -> list[str]:
             if info.required and mode != info.unless:
                 what = info.help.partition(". ")[0].rstrip(".")
                 problems.append(f"{flag} is required: {what[0].lower()}{what[1:]}.")
+            continue
+        if info.auto is not None and value == info.auto:
             continue
         if info.mode and mode in MODES and mode != info.mode:
             problems.append(f"{flag}: an option of --mode {info.mode} only, not of {mode}")

@@ -139,7 +139,7 @@ def test_all_problems_are_named_at_once() -> None:
         "--verify maybe: must be Yes or No",
         "--max-picks: its value is missing",
         f"--mode x: must be one of {', '.join(PickOptions.__dataclass_fields__['mode'].metadata['info'].choices)}",
-        "--threshold 7: must lie between -2 and 1",
+        "--threshold 7: must lie between -1 and 1",
     ]
 
 

@@ -67,7 +67,7 @@ def test_good_options_have_no_problems() -> None:
         ({"o": ""}, "--o is required"),
         ({"diameter": 0.5}, "--diameter 0.5: must lie between 1 and 5000 Å"),
         ({"diameter": float("nan")}, "--diameter nan: must lie between"),
-        ({"threshold": 1.5}, "--threshold 1.5: must lie between -2 and 1"),
+        ({"threshold": 1.5}, "--threshold 1.5: must lie between -1 and 1"),
         ({"mode": "topaz"}, "--mode topaz: must be one of drpnet"),
         ({"j": 0}, "--j 0: must lie between 1"),
         ({"relion_version": "3.0"}, "--relion-version 3.0: must be one of auto, 3.1"),

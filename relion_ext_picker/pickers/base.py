@@ -42,6 +42,8 @@ class Request:
         Particles are brighter than their surroundings.
     verify : bool
         Use the second network.
+    corrected : bool
+        Scores take account of how many particles a micrograph has, see :mod:`~relion_ext_picker.pickers.density`.
     """
 
     diameter: float
@@ -51,6 +53,7 @@ class Request:
     border: float = 0.0
     bright: bool = False
     verify: bool = True
+    corrected: bool = True
 
 
 @dataclass(frozen=True)
@@ -142,7 +145,7 @@ def pick_prepared(
     diameter = request.diameter / pixel_size
     # A particle cut by the edge is worth the less, the more of it is missing: Extract would fill the box with grey.
     score = score * share_inside(xy, shape, diameter)
-    usual = picker.card.calibration.get("density", 0.0)
+    usual = picker.card.calibration.get("density", 0.0) if request.corrected else 0.0
     if usual:  # of the whole micrograph: what a score means must not depend on what else is asked for
         area = shape[0] * shape[1] / diameter**2
         score = conditioned(score, share_of_usual(score[thin(xy, score, APART * diameter)], area, usual))

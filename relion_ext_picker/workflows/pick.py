@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from functools import cache, partial
 
 from relion_ext_picker import __version__
 from relion_ext_picker.errors import InputError
 from relion_ext_picker.io.coordinates import write_box, write_csv
-from relion_ext_picker.options import FORMATS, PickOptions, info_of, with_plain_model
+from relion_ext_picker.options import AUTO_DIAMETER, FORMATS, PickOptions, info_of, with_plain_model
 from relion_ext_picker.pickers.base import Picker, Request, class_numbers, pick_prepared
 from relion_ext_picker.relion.job import JobDirectory
 from relion_ext_picker.relion.names import coordinate_path
@@ -23,6 +23,8 @@ from relion_ext_picker.workflows.data_set_threshold import candidates_of, check_
 from relion_ext_picker.workflows.deepcryopicker import deepcryopicker
 from relion_ext_picker.workflows.deepcryopicker_report import teaching_of
 from relion_ext_picker.workflows.models import choose_device, fingerprint, load_picker, model_path
+from relion_ext_picker.workflows.particle_size import NAME as SIZE
+from relion_ext_picker.workflows.particle_size import check_size, with_diameter
 from relion_ext_picker.workflows.reading import Prepared, prepared, request_of
 from relion_ext_picker.workflows.record import NAME as RECORD
 from relion_ext_picker.workflows.record import Record
@@ -60,17 +62,21 @@ def _pick(job: JobDirectory, options: PickOptions) -> None:
     device = choose_device(options.gpu, options.j)
     settings = _settings(options)
     if options.mode == "deepcryopicker":
+        if options.diameter == AUTO_DIAMETER:
+            options = replace(options, diameter=0.0)  # it has an estimate of its own
         job.check_abort()
         check_scores(options, options.preset)
         changed = job.settings_changed(settings, PICKS)  # its model is kept while it holds
         picker, options = deepcryopicker(job, options, micrographs, device)
     else:
         picker = load_picker(options.mode, options.preset, options.model, device, options.views)
-        scanning(picker, options, micrographs[0].pixel_size)  # refuses now what cannot be
-        check_scores(options, picker.card.preset)
-        advise(options)
+        check_scores(options, picker.card.preset)  # this and the next two refuse now what cannot be
+        check_size(options, picker.card.preset)
+        scanning(picker, options, micrographs[0].pixel_size)
         job.check_abort()
-        changed = job.settings_changed(settings, (*PICKS, MODEL))
+        changed = job.settings_changed(settings, (*PICKS, MODEL, SIZE))
+        options = with_diameter(job, options, micrographs, device)
+        advise(options)
     record = Record(job.path, keep=not changed)
     try:
         todo = [item for item in micrographs if record.finished(item) is None]

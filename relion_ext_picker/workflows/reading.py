@@ -14,7 +14,7 @@ from relion_ext_picker.options import PickOptions
 from relion_ext_picker.pickers.base import Picker, Request
 from relion_ext_picker.report.summary import MicrographSummary
 from relion_ext_picker.types import Micrograph, ScoreMap
-from relion_ext_picker.workflows.data_set_threshold import of_data_set
+from relion_ext_picker.workflows.data_set_threshold import automatic, of_data_set
 
 AHEAD = 2  # micrographs read and prepared before they are scored
 
@@ -49,6 +49,7 @@ def request_of(options: PickOptions) -> Request:
         border=options.border,
         bright=options.contrast == "bright",
         verify=options.verify,
+        corrected=not automatic(options),
     )
 
 

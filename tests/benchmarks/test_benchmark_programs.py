@@ -124,7 +124,7 @@ def test_accuracy_from_a_table_of_topaz(monkeypatch: pytest.MonkeyPatch, tmp_pat
     assert outcome.nearer == 0.25  # the second pick is 20 px off, too far for the smaller radius
     assert outcome.soiled == {}
     row = module("accuracy", monkeypatch).row_of("Topaz", [outcome, outcome])
-    assert row[1:5] == [0.0, 1.0, 0.25, pytest.approx(0.4)] and row[6] == 0.5
+    assert row[1:5] == [0.0, 1.0, 0.25, pytest.approx(0.4)] and row[7] == 0.5
 
 
 def test_particles_at_the_edge_count_for_nobody_and_dirt_is_noticed(
@@ -137,7 +137,7 @@ def test_particles_at_the_edge_count_for_nobody_and_dirt_is_noticed(
     contestants, scores = module("contestants", monkeypatch), module("accuracy_scores", monkeypatch)
     xy = np.array([[100, 200], [220, 120], [300, 310], [150, 250]], np.float32)
     picks = {"a": (xy, np.array([0.9, 0.8, 0.7, 0.6], np.float32))}
-    outcome = scores.outcome_of(contestants.Found("", picks, picks, 0.5, 1.0), known)
+    outcome = scores.outcome_of(contestants.Found("", picks, picks, 0.5, 1.0, picks, picks), known)
     assert (outcome.picks.n_picks, outcome.picks.n_truth, outcome.picks.hits) == (3, 2, 1)
     assert (outcome.written, outcome.soiled) == (4, {"carbon": 0, "ice": 1, "gold": 0})
 
@@ -147,21 +147,32 @@ def test_intervals_are_those_of_other_micrographs(monkeypatch: pytest.MonkeyPatc
     known = known_set(monkeypatch, tmp_path)
     contestants, scores = module("contestants", monkeypatch), module("accuracy_scores", monkeypatch)
     picks = {"a": (known.truth["a"], np.array([0.9, 0.8], np.float32))}
-    outcome = scores.outcome_of(contestants.Found("", picks, picks, 0.5, 1.0), known)
+    outcome = scores.outcome_of(contestants.Found("", picks, picks, 0.5, 1.0, picks, picks), known)
     drawn = scores.draws(["set"], {("set", "ours"): outcome})["set"]
     values = scores.resampled(outcome.each, drawn)
     assert np.array_equal(values, (drawn == 0).mean(axis=1))
     assert scores.interval(values) == (0.0, 1.0)
 
 
+def test_calibration_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three in four candidates of a score of 0.55 are particles, and none of the many near 0."""
+    calibration = module("accuracy_calibration", monkeypatch)
+    score = np.array([0.55] * 4 + [0.01] * 12)
+    hit = np.array([True] * 3 + [False] * 13)
+    assert calibration.expected_error(score, hit) == pytest.approx((4 * 0.2 + 12 * 0.01) / 16)
+    assert calibration.expected_error(score[:4], hit[:4]) == pytest.approx(0.2)
+    assert calibration.reliability(score, hit)[5].tolist() == pytest.approx([4, 0.55, 0.75])
+
+
 def test_what_was_found_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     contestants = module("contestants", monkeypatch)
     picks = {"a": (np.array([[1.5, 2]], np.float32), np.array([0.25], np.float32)),
              "b": (np.zeros((0, 2), np.float32), np.zeros(0, np.float32))}  # fmt: skip
-    found = contestants.Found("resnet8, -s 4 -r 14", picks, picks, 0.0, 1.5)
+    found = contestants.Found("resnet8, -s 4 -r 14", picks, picks, 0.0, 1.5, picks)
     again = contestants._from_json(json.loads(json.dumps(contestants._to_json(found))))
     assert (again.settings, again.threshold, again.cpu) == (found.settings, 0.0, 1.5)
     assert again.picks["a"][0].tolist() == [[1.5, 2]] and again.candidates["b"][0].shape == (0, 2)
+    assert again.automatic is not None and again.automatic["a"][1].tolist() == [0.25] and again.plain == {}
 
 
 def test_which_sets(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
