@@ -1,6 +1,6 @@
 """Three rounds of pick, Extract, Class2D, feedback and train with real RELION on simulated, contaminated micrographs.
 
-    python benchmarks/feedback_loop.py [--set 20s,ribosome] [--mode drpnet,deepem]
+    python benchmarks/feedback_loop.py [--sets 20s,ribosome,klh] [--mode drpnet,deepem]
 
 Simulates micrographs of the set, runs templates/relion/feedback_loop.sh on them once from the shipped DRPnet model and
 once in DeepEM mode from 100 hand picks (true places drawn at random from five micrographs), both with the defaults of
@@ -176,7 +176,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Simulate, run the loops, score, print and draw."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, default=ROOT / "build/feedback_loop", metavar="DIR")
-    parser.add_argument("--set", default=",".join(SETS), help="comma-separated data sets (default: %(default)s)")
+    parser.add_argument("--sets", default=",".join(SETS), help="comma-separated data sets (default: %(default)s)")
     parser.add_argument("--mode", default=",".join(STARTS), help="comma-separated (default: %(default)s)")
     parser.add_argument("--picker", default="", metavar="PROGRAM", help="the relion_ext_picker to run")
     parser.add_argument("--pictures", type=Path, default=ROOT / "docs/images", metavar="DIR")
@@ -186,7 +186,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     program = str(our_program(options.picker))
     rows: list[list[Value]] = []
     found: dict[str, list[dict[str, Found]]] = {}
-    for name in options.set.split(","):
+    for name in options.sets.split(","):
         data, work = SETS[name], options.work.absolute() / name
         work.mkdir(parents=True, exist_ok=True)
         simulated(work / "unseen", program, data, data.unseen)
