@@ -38,17 +38,9 @@ from relion_ext_picker.workflows.deepem_tuning import tune, write_trials
 from relion_ext_picker.workflows.deepem_validation import Outcome, teach
 from relion_ext_picker.workflows.models import choose_device
 from relion_ext_picker.workflows.sources import find_micrographs
+from relion_ext_picker.workflows.training_marks import Reading, first_set, verified
 from relion_ext_picker.workflows.training_set import NAME as TRAINING_SET
-from relion_ext_picker.workflows.training_set import (
-    Reading,
-    Set,
-    first_set,
-    join,
-    limited,
-    parts_of,
-    verified,
-    write_set,
-)
+from relion_ext_picker.workflows.training_set import Set, join, limited, parts_of, write_set
 from relion_ext_picker.workflows.withdrawn import without_withdrawn
 
 MODEL = "model.safetensors"

@@ -31,18 +31,9 @@ from relion_ext_picker.types import Array, ScoreMap
 from relion_ext_picker.workflows.models import choose_device
 from relion_ext_picker.workflows.sources import find_micrographs
 from relion_ext_picker.workflows.train import MODEL, start_picker
+from relion_ext_picker.workflows.training_marks import Reading, verified
 from relion_ext_picker.workflows.training_set import NAME as TRAINING_SET
-from relion_ext_picker.workflows.training_set import (
-    Marks,
-    Reading,
-    Set,
-    hold_out,
-    join,
-    parts_of,
-    read_set,
-    verified,
-    write_set,
-)
+from relion_ext_picker.workflows.training_set import Marks, Set, hold_out, join, parts_of, read_set, write_set
 from relion_ext_picker.workflows.withdrawn import without_withdrawn
 
 ENOUGH = 20  # verified particles, and as many others, to train on

@@ -8,7 +8,8 @@ from pathlib import Path
 from relion_ext_picker.io.coordinates import read_coordinate_set
 from relion_ext_picker.options import TrainOptions
 from relion_ext_picker.training.windows import distance_to
-from relion_ext_picker.workflows.training_set import VERIFIED, Reading, Set
+from relion_ext_picker.workflows.training_marks import Reading
+from relion_ext_picker.workflows.training_set import VERIFIED, Set
 
 WITHDRAWN = "withdrawn.star"  # coordinates beside the file of --add-true
 VERY_SAME = 1.0  # px: how far a stored place may be from the mark that it means

@@ -18,7 +18,8 @@ from relion_ext_picker.relion.columns import StarColumns
 from relion_ext_picker.relion.star import read_micrographs
 from relion_ext_picker.relion.tables import table_text
 from relion_ext_picker.workflows.feedback_outputs import read_feedback_rounds
-from relion_ext_picker.workflows.training_set import VERIFIED, Reading, marks_of, read_set, write_set
+from relion_ext_picker.workflows.training_marks import Reading
+from relion_ext_picker.workflows.training_set import VERIFIED, marks_of, read_set, write_set
 from relion_ext_picker.workflows.withdrawn import without_withdrawn
 
 FEEDBACK = "External/job010/"
