@@ -85,7 +85,7 @@ def limits_of(finds: Sequence[Finds]) -> dict[int, Limits]:
     limits = {}
     for each in range(len(KINDS)):
         mine = odds[kind == each] if np.count_nonzero(confirmed & (kind == each)) >= ENOUGH else odds
-        fence = middle[each] - reach
+        fence = max(middle[each] - reach, LEAST_ODDS)
         # Where noise reaches beyond the fence, the heaps divide above it.
         fence = min(max(fence, valley_of(mine, fence, middle[each], ONE)), middle[each] - NEAREST * reach)
         valley = min(fence, valley_of(mine, fence, fence))

@@ -156,6 +156,14 @@ def test_without_confirmed_finds_even_odds_decide():
     assert limits_of([nothing])[0].valley == 0
 
 
+def test_limits_of_scores_near_the_least_that_are_told_apart():
+    """A kind that was taught hardly at all, beside one whose scores spread far."""
+    wide, low = finds(0.0, -9.0), finds(-13.0, -13.5, seed=1)
+    wide = replace(wide, odds=np.where(wide.odds > 0, 12 * wide.odds, wide.odds))
+    limits = limits_of([wide, replace(low, kind=np.ones(1200, np.int64))])
+    assert limits[1].valley <= limits[1].sure and np.isfinite(limits[1].doubtful)
+
+
 def test_the_valley_is_where_values_are_fewest():
     odds = np.concatenate([np.random.default_rng(0).normal(-4, 0.5, 500), np.random.default_rng(1).normal(4, 0.5, 100)])
     assert -3 < valley_of(odds, 2.5, 2.5) <= 2.6
