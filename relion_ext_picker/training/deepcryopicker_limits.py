@@ -87,7 +87,8 @@ def limits_of(finds: Sequence[Finds]) -> dict[int, Limits]:
         mine = odds[kind == each] if np.count_nonzero(confirmed & (kind == each)) >= ENOUGH else odds
         fence = max(middle[each] - reach, LEAST_ODDS)
         # Where noise reaches beyond the fence, the heaps divide above it.
-        fence = min(max(fence, valley_of(mine, fence, middle[each], ONE)), middle[each] - NEAREST * reach)
+        highest = max(fence, middle[each] - NEAREST * reach)
+        fence = min(max(fence, valley_of(mine, fence, middle[each], ONE)), highest)
         valley = min(fence, valley_of(mine, fence, fence))
         limits[each] = Limits(fence, valley, valley - DOUBT)
     return limits
