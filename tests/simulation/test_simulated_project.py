@@ -170,10 +170,10 @@ def test_bad_sizes_are_named(text: str) -> None:
         ({"diameter": 1500.0, "pixel_size": 2.0, "size": "2048x2048", "particles": 1}, "at most 512 are possible"),
         ({"particles": 500}, "--particles 500: at most"),
         (
-            {"structure": "klh", "diameter": 0.0, "pixel_size": 2.0, "particles": 1},
-            "--structure klh: .* more than --size",
+            {"structure": "bgal", "diameter": 0.0, "pixel_size": 2.5, "size": "64x64", "particles": 1},
+            "--structure bgal: .* more than --size",
         ),
-        ({"structure": "klh"}, "--diameter 150: --structure klh has a size of its own"),
+        ({"structure": "small"}, "--diameter 150: --structure small has a size of its own"),
     ],
 )
 def test_impossible_wishes_are_refused(changes: dict[str, object], message: str, tmp_path: Path) -> None:
