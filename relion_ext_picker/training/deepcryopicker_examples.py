@@ -22,8 +22,7 @@ from relion_ext_picker.training.windows import far_places, near_places
 from relion_ext_picker.types import Array, ScoreMap
 
 Cut = Callable[[ScoreMap, Array], Array]
-FEWEST = 30  # good examples; without a class of so many nothing is learned
-FURTHER = 15  # and of any other kind, which is not made with fewer
+FEWEST = 30  # good examples; a class with fewer is not made
 
 
 @dataclass(frozen=True)
@@ -125,7 +124,7 @@ def classes_of(marked: Sequence[Marked], fewest: int = FEWEST, negative: bool = 
     ----------
     marked : sequence of Marked
     fewest : int
-        Good examples that one class needs at least; further ones need `FURTHER`.
+        Good examples that a class needs.
     negative : bool
         Make bad examples a class of their own, where there are enough.
 
@@ -135,8 +134,8 @@ def classes_of(marked: Sequence[Marked], fewest: int = FEWEST, negative: bool = 
         No class has enough.
     """
     counts = [sum(int((item.good & (item.kind == kind)).sum()) for item in marked) for kind in range(len(KINDS))]
-    found = [name for name, count in zip(KINDS, counts, strict=True) if count >= min(fewest, FURTHER)]
-    if max(counts) < fewest:
+    found = [name for name, count in zip(KINDS, counts, strict=True) if count >= fewest]
+    if not found:
         listed = ", ".join(f"{count} {name}" for name, count in zip(KINDS, counts, strict=True))
         count = len({item.name for item in marked})  # one alone is cut in two
         where = f"{count} micrograph{'s' if count > 1 else ''}"

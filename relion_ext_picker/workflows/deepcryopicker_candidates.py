@@ -24,7 +24,6 @@ from relion_ext_picker.options import PickOptions
 from relion_ext_picker.pickers.deepcryopicker.diameter import Estimate, search_diameter
 from relion_ext_picker.pickers.deepcryopicker.find import Found, preferred_for_all, trials
 from relion_ext_picker.pickers.deepcryopicker.settings import UnsupervisedSettings
-from relion_ext_picker.pickers.deepcryopicker.sizes import by_size
 from relion_ext_picker.relion.job import JobDirectory
 from relion_ext_picker.types import Array, Grid, Micrograph
 
@@ -136,8 +135,6 @@ def find_candidates(job: JobDirectory, options: PickOptions, micrographs: Sequen
     if not names:
         raise InputError(f"none of the {len(mine)} micrographs can be read; the first: {failures[0]}")
     found = preferred_for_all([done[name] for name in names], use.cluster.favour)
-    size = {item.name: diameter / item.pixel_size for item in mine}
-    found = by_size(found, [size[name] for name in names])
     return Candidates(diameter, dict(zip(names, found, strict=True)))
 
 
