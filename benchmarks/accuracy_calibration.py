@@ -58,7 +58,7 @@ def table(groups: Mapping[str, Mapping[str, Sequence[Matches]]]) -> str:
 
 def draw(groups: Mapping[str, Mapping[str, Sequence[Matches]]], path: Path) -> None:
     """The reliability diagram: share of particles against score, one panel per group of sets."""
-    figure = Figure((3.2 * len(groups), 3.4), dpi=110, layout="constrained")
+    figure = Figure((3.2 * len(groups), 3.6), dpi=110, layout="constrained")
     FigureCanvasAgg(figure)
     for number, (group, by_picker) in enumerate(groups.items()):
         axes = figure.add_subplot(1, len(groups), number + 1)
@@ -73,7 +73,8 @@ def draw(groups: Mapping[str, Mapping[str, Sequence[Matches]]], path: Path) -> N
                           linestyle=style, label=picker)  # fmt: skip
         axes.set(title=group, xlim=(0, 1), ylim=(0, 1), aspect="equal", xlabel="score")
         axes.set_ylabel("share that is a particle" if number == 0 else "")
-        axes.legend(loc="upper left", frameon=False, fontsize=8)
+    handles, labels = figure.axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False, fontsize=8)
     figure.savefig(path)
 
 

@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *ROOT.glob("docs/**/*.md")])
 OTHERS = {  # options that are not ours, and mistakes that are shown as such
     "--help", "--version", "--addJob", "--addJobFromStar", "--addJobOptions", "--RunJobs", "--sec_wait_after",
-    "--diamter", "---diameter", "--option", "--no-NAME", "--data", "--sets", "--pickers", "--runs",
+    "--diamter", "---diameter", "--option", "--no-NAME", "--data", "--sets", "--pickers", "--calibration", "--runs",
     "--no-deps", "--ignore-requires-python", "--devel",
     "--i", "--ctf", "--sym", "--symmetry", "--bin", "--stages", "--simulate", "--classes",
     "--schedule", "--set_var", "--value", "--run",
