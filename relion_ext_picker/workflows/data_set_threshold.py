@@ -21,6 +21,7 @@ from relion_ext_picker.report.summary import MicrographSummary
 from relion_ext_picker.types import Micrograph, Picks
 from relion_ext_picker.workflows.record import Entry, Record
 
+DOUBTFUL = 0.5  # expected F1 below which the micrographs may as well hold noise alone
 PER_UM2 = 1e-8  # µm² of 1 Å²
 
 _log = logging.getLogger(__name__)
@@ -141,3 +142,8 @@ def _tell(options: PickOptions, choice: Choice, count: int, area: float) -> None
         "threshold %.4g, for %d micrographs together: %d picks, %.3g per µm²%s", choice.threshold, count, choice.picks,
         choice.picks / area if area else 0.0, expected,
     )  # fmt: skip
+    if automatic(options) and choice.picks and choice.f1 < DOUBTFUL:
+        _log.warning(
+            "--threshold auto: no particle is certain, and in noise alone scores are alike: look at the picks before "
+            "you use them"
+        )

@@ -9,7 +9,10 @@ import numpy as np
 import pytest
 from jobs import JOB, STAR, Simulated, all_picks, pick, summary
 
+from relion_ext_picker.options import PickOptions
+from relion_ext_picker.pickers.selection import best_threshold
 from relion_ext_picker.relion.star import read_micrographs
+from relion_ext_picker.workflows import data_set_threshold
 
 
 def written(project: Simulated) -> list[float]:
@@ -59,3 +62,10 @@ def test_auto_is_refused_where_scores_are_no_probabilities(
 ) -> None:
     assert pick(*line, "--threshold", "auto") == 1
     assert "--threshold auto" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("score", "warned"), [(0.25, True), (0.9, False)])
+def test_picks_that_may_be_noise_are_warned_of(score: float, warned: bool, caplog: pytest.LogCaptureFixture) -> None:
+    choice = best_threshold([np.full(100, score, np.float32)], 0.5)
+    data_set_threshold._tell(PickOptions(threshold=-2.0), choice, 1, 1.0)
+    assert any("look at the picks" in record.message for record in caplog.records) == warned
