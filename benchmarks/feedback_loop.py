@@ -198,6 +198,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             rows += table(scored, folder, data, mode)
             found[f"{data.name}: {STARTS[mode]}"] = scored
             print(markdown(HEADER, rows, DIGITS), flush=True)
+        options.pictures.mkdir(parents=True, exist_ok=True)
         draw_classes(options.pictures / f"feedback_classes_{name}.png", work / options.mode.split(",")[0])
     draw(options.pictures / "feedback_loop.png", found)
     return 0
