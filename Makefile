@@ -17,11 +17,12 @@ demo: $(VENV)/installed
 
 test: test-core test-scipion test-scipion-one
 
+# In two processes, each with one thread: most tests are too small for two threads to help.
 test-core: system-test $(VENV)/tested
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/pytest
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile
 
 # As most users have it: Scipion in an environment of its own, with numpy 1.26, runs the program in that of $(VENV).
 test-scipion: $(VENV)/installed $(SCIPION)/installed
