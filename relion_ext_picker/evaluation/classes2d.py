@@ -24,7 +24,8 @@ class GoodClassRule:
         A good class is resolved better than this, in Å; 0 takes `relative` instead.
     relative : float
         A good class is resolved better than this many times the resolution of the best large class. Large is a class
-        that holds an equal share of the particles or more; without a resolved one of these, any above `share`.
+        that holds an equal share or more of what the largest one, which may gather all dirt, leaves to the others;
+        without a resolved one of these, any above `share`.
     share : float
         A good class holds more than this share of the particles.
     score : float
@@ -133,7 +134,8 @@ def _limit(classes: ClassTable, rule: GoodClassRule) -> float:
     if rule.resolution > 0:
         return rule.resolution
     resolved = _better(classes, np.inf)
-    large = resolved & (classes.distribution >= 1 / len(classes))
+    left = float(classes.distribution.sum() - classes.distribution.max())
+    large = resolved & (classes.distribution >= left / max(1, len(classes) - 1))
     if not large.any():
         large = resolved & (classes.distribution > rule.share)
     return rule.relative * float(classes.resolution[large].min()) if large.any() else 0.0

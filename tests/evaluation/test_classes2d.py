@@ -47,6 +47,12 @@ def test_a_small_class_that_fits_its_noise_does_not_set_the_limit():
     assert judge_classes(ClassTable(shares, unresolved), GoodClassRule(relative=1.25)).limit == 30.0
 
 
+def test_a_class_of_dirt_that_holds_most_does_not_set_the_limit():
+    shares, resolution = np.array([0.16, 0.18, 0.66]), np.array([9.0, 10.0, 40.0])
+    assert judge_classes(ClassTable(shares, resolution)).good.tolist() == [True, True, False]
+    assert judge_classes(ClassTable(np.ones(1), np.array([9.0]))).good.tolist() == [True]
+
+
 def test_no_class_is_good_where_none_is_resolved():
     unresolved = ClassTable(np.array([0.6, 0.4]), np.array([np.nan, np.nan]))
     assert not judge_classes(unresolved).good.any()
