@@ -18,7 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from accuracy import DIAMETER, PIXEL_SIZE, RADII, SETS, Picks, cut, star_picks
+from accuracy_sets import REAL, REAL_DIAMETER, REAL_PIXEL_SIZE
+from contestants import Picks, cut, star_picks
 from measure import Cost, run
 from programs import ROOT, Field, linked, our_pick, our_program, shared_data, thread_limits
 from tables import Value, markdown
@@ -30,6 +31,7 @@ from relion_ext_picker.io.weights import load_model
 from relion_ext_picker.pickers.deepem.presets import PRESETS, STEP
 
 FOR_TRAINING = 5
+RADII = (32.0, 16.0)  # px of the micrograph
 HEADER = [
     "set", "particles", "threshold", "P 32 px", "R", "F1", "best F1", "AP", "F1 16 px", "AP", "training CPU s",
     "picking CPU s each",
@@ -77,7 +79,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Train, pick, score and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", default="", metavar="DIR", help="folder of the apoferritin set")
-    parser.add_argument("--sets", default=",".join(SETS), metavar="LIST", help="(default: %(default)s)")
+    parser.add_argument("--sets", default=",".join(REAL), metavar="LIST", help="(default: %(default)s)")
     parser.add_argument("--preset", default="default", metavar="NAME", help="of train (default: %(default)s)")
     parser.add_argument("--particles", default="100,400,0", metavar="LIST", help="numbers to train with; 0 is all")
     parser.add_argument("--options", default="", metavar="WORDS", help='more for train, such as "--scratch"')
@@ -103,7 +105,7 @@ def reached(data: Path) -> float:
     found = []
     for file in sorted((data / "truth").glob("*.star"))[FOR_TRAINING:]:
         xy = read_coordinates(file).xy
-        shape = read_micrograph(data / SETS[0] / f"{file.stem}.mrc").shape
+        shape = read_micrograph(data / REAL[0] / f"{file.stem}.mrc").shape
         off = [
             np.abs(xy[:, axis, None] - (np.arange(0, side - box + 1, STEP) + (box - 1) / 2)).min(axis=1)
             for axis, side in enumerate(shape[::-1])
@@ -117,7 +119,9 @@ def row_of(study: Study, data: Path, which: str, count: int, options: argparse.N
     names = sorted(path.stem for path in (data / "truth").glob("*.star"))
     parts = {"train": names[:FOR_TRAINING], "test": names[FOR_TRAINING:]}
     fields = {
-        part: linked([data / which / f"{name}.mrc" for name in own], study.work / which / part, PIXEL_SIZE, DIAMETER)
+        part: linked(
+            [data / which / f"{name}.mrc" for name in own], study.work / which / part, REAL_PIXEL_SIZE, REAL_DIAMETER
+        )
         for part, own in parts.items()
     }
     given = options.options.split()

@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from accuracy import Picks
+from contestants import Picks
 from deepem_accuracy import Study
 from matplotlib.figure import Figure
 from programs import ROOT, linked, our_program

@@ -34,6 +34,12 @@ def test_help(name: str) -> None:
     assert "--topaz-venv" in done.stdout
 
 
+@pytest.mark.parametrize("name", sorted(path.stem for path in BENCHMARKS.glob("*.py") if path.stem != "topaz_sweep"))
+def test_every_program_finds_what_it_imports(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All but the one that runs in Topaz's own environment."""
+    assert module(name, monkeypatch).__doc__
+
+
 def test_speed_of_the_simulation_is_measured() -> None:
     command = [
         sys.executable,
