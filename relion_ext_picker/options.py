@@ -86,8 +86,7 @@ class PickOptions(JobOptions):
     threshold: float = opt(
         -1.0, "Score from which a candidate is written; 0 writes every candidate, -1 takes the model's own; auto (or "
         "-2) chooses one for all micrographs of the job together, for the highest F1 that their scores let expect.",
-        low=-1, high=1,
-        auto=AUTO_THRESHOLD,
+        low=-1, high=1, auto=AUTO_THRESHOLD,
     )  # fmt: skip
     expected_density: float = opt(
         0.0, "Particles per square micrometre that the micrographs have on average: the best candidates of all "

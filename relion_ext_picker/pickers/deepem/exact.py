@@ -289,7 +289,7 @@ class _Scorer:
 
             def use(columns: slice, values: Tensor, pool: int = pool, means: Tensor = means) -> list[Step]:
                 target = means[:, columns.start // pool : columns.stop // pool].flatten(2)
-                return [partial(_mean, values.flatten(2)[None], pool, target[None], space)]
+                return [partial(_sigmoid_sums, values.flatten(2)[None], pool, target[None], space)]
 
             self._steps += layer.steps(maps, use, space, pool)
             maps = means
@@ -316,7 +316,7 @@ class _Scorer:
             for shift, windows, slope, target in parts:
                 torch.addcmul(shift, windows.narrow(1, top, rows), slope, out=target.narrow(1, 0, rows))
             target = self._maps[top // pool : (top + rows) // pool].permute(2, 0, 1, 3)
-            _mean(self._values[:, :rows], pool, target, self._space)
+            _sigmoid_sums(self._values[:, :rows], pool, target, self._space)
         for step in self._steps:
             step()
         result: Array = self._turned.last(self._last)[:first].cpu().numpy()
@@ -328,7 +328,7 @@ def _turn(layer: nn.Conv2d, turn: int) -> tuple[Tensor, Tensor]:
     return torch.rot90(layer.weight, turn, (2, 3)), layer.bias
 
 
-def _mean(values: Tensor, pool: int, out: Tensor, space: Workspace) -> None:
+def _sigmoid_sums(values: Tensor, pool: int, out: Tensor, space: Workspace) -> None:
     """Sums over blocks of the sigmoid of maps (maps, h, w, n), into (maps, h / pool, w / pool, n); `values` is lost."""
     values.sigmoid_()
     if pool == 1:
