@@ -19,9 +19,10 @@ from pathlib import Path
 
 import mrcfile
 import numpy as np
+from deepcryopicker_rivals import table
 from deepcryopicker_scores import KINDS, Truth, by_class, known_truth, picks_of, real_truth
 from measure import Cost, run
-from programs import our_program, shared_data, thread_limits
+from programs import TOPAZ_DEFAULT, our_program, shared_data, thread_limits
 from tables import Value, markdown
 
 from relion_ext_picker.evaluation.curves import score_picks
@@ -55,6 +56,7 @@ class Bench:
     work: Path
     data: Path
     threads: int
+    topaz: Path = TOPAZ_DEFAULT
 
     def simulated(self, name: str) -> Path:
         """A simulated project, made once."""
@@ -90,6 +92,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--data", default="", metavar="DIR", help="folder of the apoferritin set")
     parser.add_argument("--picker", default="", metavar="FILE", help="relion_ext_picker to measure")
+    parser.add_argument("--topaz-venv", type=Path, default=TOPAZ_DEFAULT, metavar="DIR")
     parser.add_argument("--threads", type=int, default=2, metavar="N")
     parser.add_argument(
         "--seeds", type=int, default=1, metavar="N", help="trainings on apoferritin and KLH (default: 1)"
@@ -99,7 +102,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser.parse_args(argv)
     work = options.work.absolute()
     work.mkdir(parents=True, exist_ok=True)
-    bench = Bench(our_program(options.picker), work, shared_data(options.data), options.threads)
+    bench = Bench(our_program(options.picker), work, shared_data(options.data), options.threads, options.topaz_venv)
     for part in options.only.split(","):
         print(f"### {part}\n\n{PARTS[part](bench, options.seeds)}", flush=True)
     return 0
@@ -118,6 +121,13 @@ def apoferritin(bench: Bench, seeds: int) -> str:
         runs += [("network, no --diameter", ())] if star == "micrographs.star" else []
         rows += [_row(bench, f"{Path(star).stem}", stage, (bench.data, star), more, truth) for stage, more in runs]
     return markdown(HEADER, rows, (0, 0, 0, 0, 3, 3, 3, 3, 3, 0, 0))
+
+
+def rivals(bench: Bench, _: int) -> str:
+    """Topaz and RELION's own picker on the ten real micrographs."""
+    stars = {"Micrographs": "micrographs.star", "SingleFrames": "single_frames.star"}
+    truths = {folder: real_truth(bench.data, star) for folder, star in stars.items()}
+    return table(bench.work, bench.threads, bench.topaz, bench.data, truths)
 
 
 def simulated(bench: Bench, seeds: int) -> str:
@@ -231,7 +241,9 @@ def _paper(bench: Bench) -> str:
     )
 
 
-PARTS = {"apoferritin": apoferritin, "simulated": simulated, "contaminants": contaminants, "speed": speed}
+PARTS = {
+    "apoferritin": apoferritin, "rivals": rivals, "simulated": simulated, "contaminants": contaminants, "speed": speed,
+}  # fmt: skip
 
 
 def _row(
@@ -289,23 +301,29 @@ def _patches(bench: Bench, job: str) -> str:
     project = bench.simulated("klh-new")
     truth, size = known_truth(project, 400.0), float(picker.card.provenance["diameter"])
     rng = np.random.default_rng(0)
-    right = dict.fromkeys(picker.class_names, 0)
-    count = dict.fromkeys(picker.class_names, 0)
+    names = picker.class_names
+    judged = {"as the network says": False, "above the fence": True}
+    told = {fenced: np.zeros((len(names), len(names)), int) for fenced in judged.values()}
     for item in read_micrographs(project / "micrographs_ctf.star"):
         frame = picker.prepare(read_micrograph(project / item.name), item.pixel_size, size)
         places = np.stack(frame.grid.from_original(truth.xy[item.name]), axis=1)
         side = np.array(frame.values.shape)
         whole = ((places > 16) & (places < side - 17)).all(axis=1)
         far = far_places(places - 16, (side[0] - 32, side[1] - 32), 0.8 * 32, 40, rng) + 16
-        for name in picker.class_names:
+        for index, name in enumerate(names):
             mine = far if name == "background" else places[whole & (truth.kind[item.name] == KINDS.index(name))]
             windows = picker.cut(frame, frame.grid.to_original(*mine.T))
-            right[name] += int((picker.judge(windows).argmax(1) == picker.class_names.index(name)).sum())
-            count[name] += len(windows)
-    rows: list[list[Value]] = [[name, count[name], 100 * right[name] / max(1, count[name])] for name in count]
-    rows.append(["all", sum(count.values()), 100 * sum(right.values()) / sum(count.values())])
+            for fenced, counts in told.items():
+                counts[index] += np.bincount(picker.judge(windows, fenced).argmax(1), minlength=len(names))
+    rows: list[list[Value]] = []
+    for text, fenced in judged.items():
+        counts = told[fenced]
+        rows += [[text, name, *counts[index].tolist(), 100 * counts[index, index] / max(1, counts[index].sum())]
+                 for index, name in enumerate(names)]  # fmt: skip
+        rows.append([text, "all", *counts.sum(0).tolist(), 100 * np.trace(counts) / counts.sum()])
+    header = ["judged", "true class", *[f"judged {name}" for name in names], "right, %"]
     return f"{job}, windows of six other KLH micrographs, whole particles:\n\n" + markdown(
-        ["class", "windows", "right, %"], rows, (0, 0, 2)
+        header, rows, (0, 0, *[0] * len(names), 2)
     )
 
 

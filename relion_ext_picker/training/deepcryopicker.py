@@ -15,15 +15,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from relion_ext_picker.evaluation.matching import match
-from relion_ext_picker.pickers.deepcryopicker.classes import KINDS, kinds_among
+from relion_ext_picker.pickers.deepcryopicker.classes import KINDS
 from relion_ext_picker.pickers.deepcryopicker.network import REFERENCE_DIAMETER, Shape
-from relion_ext_picker.pickers.deepcryopicker.outlines import kinds_at
-from relion_ext_picker.pickers.deepcryopicker.picker import DefaultDeepCryoPicker, untrained
-from relion_ext_picker.pickers.deepcryopicker.settings import WORKING_DIAMETER
+from relion_ext_picker.pickers.deepcryopicker.picker import NETWORK, DefaultDeepCryoPicker, untrained
 from relion_ext_picker.training.deepcryopicker_examples import (
     Drawing,
     Marked,
@@ -32,6 +29,7 @@ from relion_ext_picker.training.deepcryopicker_examples import (
     classes_of,
     draw_examples,
 )
+from relion_ext_picker.training.deepcryopicker_kinds import resorted
 from relion_ext_picker.training.deepcryopicker_limits import LEAST_ODDS, Finds, Limits, limits_of
 from relion_ext_picker.training.loop import Batch, Schedule, fit
 from relion_ext_picker.types import ScoreMap
@@ -41,8 +39,6 @@ HIT_RADIUS = 0.4  # of the diameter: a find this close to a good candidate is th
 EVERY = 25  # steps between the points of a learning curve
 HALVES = ("first", "second")
 INSIDE = 0.35  # of the diameter: good finds are no closer to the edge
-RARE = 0.1  # of the commonest kind: what is rarer is a mistake of the outlines
-ALIKE = 0.25  # share by which the size of an outline may differ from the usual one of its kind
 NOISE = 0.2  # standard deviation of the noise added to a window, of that of the image
 EDGES = 0.2  # share of the windows that are shown as if cut by the edge of the micrograph
 BRIGHTNESS = 0.15  # windows are multiplied by 1 plus or minus this
@@ -111,7 +107,7 @@ def self_train(
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
     first = list(marked) if len(marked) > 1 else halves(marked[0])
-    known = first
+    first = known = resorted(first, always=False)
     folds = [list(range(which, len(known), 2)) for which in (0, 1)]
     trainings: list[dict[str, Any]] = []
 
@@ -208,61 +204,23 @@ def relabelled(item: Marked, found: Finds, limits: Mapping[int, Limits]) -> Mark
     return replace(item, xy=found.xy[kept], kind=found.kind[kept], good=good[kept])
 
 
-def resorted(marked: Sequence[Marked]) -> list[Marked]:
-    """The same micrographs, in which the outline of each candidate says whether it is a top or a side view.
-
-    The clustering sees few views of the kind that stands out less, and a network knows only the kinds it was taught; it
-    finds the others all the same. A kind that is rare among the good ones is taken for a mistake. What an outline does
-    not tell, or one that is not as large as those of its kind are, keeps the network's word. So do irregular particles
-    of another size.
-    """
-    seen = [_seen(item) for item in marked]
-    good, said, kind, size = (
-        np.concatenate(each) for each in zip(*[(item.good, item.kind, *found) for item, found in zip(
-            marked, seen, strict=True)], strict=True)
-    )  # fmt: skip
-    regular = said != KINDS.index("irregular")
-    counts = [np.count_nonzero(good & regular & (kind == index)) for index in range(len(KINDS))]
-    usual = np.ones(len(KINDS))
-    for index in np.flatnonzero(counts).tolist():
-        mine = good & regular & (kind == index)
-        agreed = mine & (said == index)
-        usual[index] = np.median(size[agreed if agreed.any() else mine])
-    common = np.array([count >= RARE * max(counts) for count in counts])
-    return [
-        replace(item, kind=np.where(
-            (kind >= 0) & common[kind] & (np.abs(size / usual[kind] - 1) <= ALIKE), kind, item.kind))
-        for item, (kind, size) in zip(marked, seen, strict=True)
-    ]  # fmt: skip
-
-
-def _seen(item: Marked) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Index of the kind that the outline of each candidate shows, -1 where it does not, and how large it is."""
-    if item.shapes is None:
-        return np.full(len(item.xy), -1, np.int64), np.ones(len(item.xy))
-    places = np.stack(item.shapes.grid.from_original(item.xy), axis=1)
-    kinds, sizes = kinds_at(item.shapes.values, places, WORKING_DIAMETER / 2)
-    return np.array([KINDS.index(str(kind)) if kind else -1 for kind in kinds], np.int64), sizes
-
-
 def calibrated(
     picker: DefaultDeepCryoPicker, limits: Mapping[int, Limits], provenance: dict[str, Any]
 ) -> DefaultDeepCryoPicker:
-    """The same picker with its scores so shifted that 0.5 lies between the valley and the sure finds of each kind."""
-    network = picker.network()
-    assert network.output.bias is not None
-    with torch.no_grad():
-        for index in kinds_among(picker.class_names).tolist():
-            mine = limits[KINDS.index(picker.class_names[index])]
-            network.output.bias[index] -= 0.5 * (mine.valley + mine.sure)
-    return picker.with_network(network.state_dict(), replace(picker.card, threshold=0.5, provenance=provenance))
+    """The same picker with a fence for each kind, so that a score of 0.5 lies between its valley and its sure finds."""
+    mine = {name: limits[KINDS.index(name)] for name in picker.class_names if name in KINDS}
+    fence = [0.5 * (mine[name].valley + mine[name].sure) if name in mine else 0.0 for name in picker.class_names]
+    entry = picker.card.networks[NETWORK]
+    networks = {NETWORK: {**entry, "config": {**entry["config"], "fence": [round(value, 4) for value in fence]}}}
+    card = replace(picker.card, threshold=0.5, networks=networks, provenance=provenance)
+    return picker.with_network(picker.network().state_dict(), card)
 
 
 def accuracy(picker: DefaultDeepCryoPicker, examples: TrainingSet) -> float:
     """Share of windows whose likeliest class is the right one."""
     if not len(examples):
         return float("nan")
-    found = picker.judge(np.asarray(examples.windows, np.float32)).argmax(1)
+    found = picker.judge(np.asarray(examples.windows, np.float32), fenced=False).argmax(1)
     return float((found == examples.labels).mean())
 
 

@@ -22,7 +22,8 @@ from relion_ext_picker.training.windows import far_places, near_places
 from relion_ext_picker.types import Array, ScoreMap
 
 Cut = Callable[[ScoreMap, Array], Array]
-FEWEST = 30  # good examples; a class with fewer is not made
+FEWEST = 30  # good examples of the commonest kind; with fewer there is no training
+FEWER = 15  # of any further class; one with fewer is not made
 
 
 @dataclass(frozen=True)
@@ -117,25 +118,29 @@ class TrainingSet:
         return {name: int((self.labels == index).sum()) for index, name in enumerate(self.classes)}
 
 
-def classes_of(marked: Sequence[Marked], fewest: int = FEWEST, negative: bool = False) -> tuple[str, ...]:
+def classes_of(
+    marked: Sequence[Marked], fewest: int = FEWEST, negative: bool = False, fewer: int = FEWER
+) -> tuple[str, ...]:
     """Classes that there are enough good examples of, and background.
 
     Parameters
     ----------
     marked : sequence of Marked
     fewest : int
-        Good examples that a class needs.
+        Good examples that the commonest kind needs.
     negative : bool
         Make bad examples a class of their own, where there are enough.
+    fewer : int
+        Good examples that a further kind needs.
 
     Raises
     ------
     InputError
-        No class has enough.
+        No kind has enough.
     """
     counts = [sum(int((item.good & (item.kind == kind)).sum()) for item in marked) for kind in range(len(KINDS))]
-    found = [name for name, count in zip(KINDS, counts, strict=True) if count >= fewest]
-    if not found:
+    found = [name for name, count in zip(KINDS, counts, strict=True) if count >= min(fewest, fewer)]
+    if max(counts) < fewest:
         listed = ", ".join(f"{count} {name}" for name, count in zip(KINDS, counts, strict=True))
         count = len({item.name for item in marked})  # one alone is cut in two
         where = f"{count} micrograph{'s' if count > 1 else ''}"

@@ -63,6 +63,35 @@ def spotted(shape, dark, bright, radius) -> np.ndarray:
     return image.astype(np.float32)
 
 
+def with_fence(fence: list[float]) -> DefaultDeepCryoPicker:
+    picker = standing_in()
+    config = {**picker.card.networks["net"]["config"], "fence": fence}
+    card = replace(picker.card, networks={"net": {**picker.card.networks["net"], "config": config}})
+    fenced = DefaultDeepCryoPicker(card, picker.state(), CPU, 2)
+    fenced._quick = DarkAndBright(SMALL.window)
+    return fenced
+
+
+def test_a_fence_lowers_scores_but_does_not_change_the_class():
+    free, fenced = standing_in(), with_fence([20.0, 1.0, 0.0])
+    frame = ScoreMap(spotted((128, 128), [(40, 40)], [(90, 90)], 16), Grid())
+    places = np.array([[40.0, 40.0], [90.0, 90.0]], np.float32)
+    assert free.classes(frame, places).tolist() == fenced.classes(frame, places).tolist() == [1, 2]
+    windows = free.cut(frame, places)
+    said, score = fenced.judge(windows, fenced=False), fenced.judge(windows)
+    assert np.allclose(said, free.judge(windows)) and (said.argmax(1) == [0, 1]).all()
+    assert score[0, 0] < 0.5 * said[0, 0]
+    odds = np.log(score[:, :2] / score[:, 2:]) - np.log(said[:, :2] / said[:, 2:])
+    assert np.allclose(odds, [[-20, -1], [-20, -1]], atol=1.0)  # of one view exactly, of the mean of two nearly
+    whole, bare = fenced.probabilities(frame), free.probabilities(frame)
+    assert whole[0].max() < bare[0].max() and np.allclose(whole.sum(0), 1, atol=1e-5)
+
+
+def test_a_fence_of_too_few_classes_is_refused():
+    with pytest.raises(WeightsError, match="3 classes, but 2"):
+        with_fence([1.0, 2.0])
+
+
 @pytest.mark.parametrize(
     ("particle", "factor"),
     [(94, 2.375), (187, 1.125), (221, 1.0), (320, 0.625), (188, 1.125)],

@@ -45,8 +45,9 @@ def scattered(count: int, seed: int = 0) -> np.ndarray:
 
 def test_classes_need_enough_good_examples():
     item = marked(scattered(90), [TOP] * 40 + [SIDE] * 30 + [IRREGULAR] * 20, True)
-    assert classes_of([item], fewest=25) == ("top", "side", "background")
-    assert classes_of([item], fewest=35) == ("top", "background")
+    assert classes_of([item], fewest=25, fewer=25) == ("top", "side", "background")
+    assert classes_of([item], fewest=35, fewer=31) == ("top", "background")
+    assert classes_of([item], fewest=35) == ("top", "side", "irregular", "background")  # further ones need fewer
     poor = marked(scattered(90), [TOP] * 90, [True] * 40 + [False] * 50)
     assert classes_of([poor], fewest=30, negative=True) == ("top", "background", "negative")
     with pytest.raises(InputError, match="40 top, 0 side, 0 irregular"):

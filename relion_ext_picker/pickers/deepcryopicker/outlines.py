@@ -211,13 +211,16 @@ def kinds_at(
     Returns
     -------
     kinds : ndarray, shape (n,), str
-        "top", "side", or "" where that is not sure.
+        "top", "side", or "" where that is not sure, as where the outline's middle is elsewhere: it is of two particles.
     radii : ndarray, shape (n,)
         Of the circles that have the area of the outlines, px; 0 where there is none.
     """
     use = settings or OutlineSettings()
     found = outlines_at(image, places, radius, use)
-    kinds = [_kind(each.mask, use)[0] if each is not None and each.alone else "" for each in found]
+    middles = [None if each is None else np.add(ndimage.center_of_mass(each.mask), each.corner) for each in found]
+    off = [np.inf if middle is None else np.hypot(*(middle - at)) for middle, at in zip(middles, places, strict=True)]
+    kinds = [_kind(each.mask, use)[0] if each is not None and each.alone and away <= use.away * radius else ""
+             for each, away in zip(found, off, strict=True)]  # fmt: skip
     area = np.array([np.count_nonzero(each.mask) if each is not None else 0 for each in found], np.float64)
     return np.array(["" if kind == "irregular" else kind for kind in kinds], dtype="<U9"), np.sqrt(area / np.pi)
 

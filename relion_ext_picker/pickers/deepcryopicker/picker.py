@@ -64,7 +64,8 @@ class DefaultDeepCryoPicker:
     Parameters
     ----------
     card : ModelCard
-        The config of its network "net" holds the sizes and "classes", the names in the order of the outputs.
+        The config of its network "net" holds the sizes, "classes", the names in the order of the outputs, and "fence",
+        what is taken off each output before it becomes a score: where particles of that class begin.
     networks : mapping
         State dictionary of "net".
     device : torch.device
@@ -89,7 +90,8 @@ class DefaultDeepCryoPicker:
     ) -> None:
         self.card, self.device = card, device
         self.turns = TURNS[views]
-        self._network, self.shape, self.class_names = _load(card, networks, device)
+        self._network, self.shape, self.class_names, fence = _load(card, networks, device)
+        self._fence = torch.tensor(fence, device=device)[:, None, None]
         self._quick = Inference(self._network, half)
 
     def prepare(self, image: Array, pixel_size: float, diameter: float, *, bright: bool = False) -> ScoreMap:
@@ -106,7 +108,7 @@ class DefaultDeepCryoPicker:
 
     @torch.inference_mode()
     def probabilities(self, frame: ScoreMap) -> Array:
-        """Probability of every class (classes, h / 2, w / 2) at every place of a prepared image, before any cleaning.
+        """Score of every class (classes, h / 2, w / 2) at every place of a prepared image, before any cleaning.
 
         Windows may reach beyond the edge of the image, where they are 0.
         """
@@ -117,7 +119,7 @@ class DefaultDeepCryoPicker:
         found = torch.zeros(len(self.class_names), shape[0] // STRIDE, shape[1] // STRIDE)
         for _, _, (rows, cols) in tiles(shape, CORE, 0):
             tile = image[rows.start : rows.stop + beyond, cols.start : cols.stop + beyond].to(self.device)
-            answer = averaged(tile, self.turns, lambda seen: torch.softmax(self._quick(seen), 1)[0])
+            answer = averaged(tile, self.turns, lambda seen: torch.softmax(self._quick(seen)[0] - self._fence, 0))
             place = slice(rows.start // STRIDE, rows.stop // STRIDE), slice(cols.start // STRIDE, cols.stop // STRIDE)
             found[:, place[0], place[1]] = answer.cpu()
         return np.asarray(found.numpy(), np.float32)
@@ -149,7 +151,8 @@ class DefaultDeepCryoPicker:
         share = min(1.0, distance / scale / score_map.diameter)
         limit = (1 - share) / (1 + share)
         nearest = np.rint(rows).astype(np.int64), np.rint(cols).astype(np.int64)
-        kind = score_map.parts[:, nearest[0], nearest[1]].argmax(0)
+        weight = self._fence.exp().cpu().numpy()[kinds_among(self.class_names), :, 0]
+        kind = (weight * score_map.parts[:, nearest[0], nearest[1]]).argmax(0)
         places = np.stack([rows, cols], axis=1)
         kept = [
             mine[best_boxes(places[mine], score[mine], score_map.diameter, limit)]
@@ -169,16 +172,20 @@ class DefaultDeepCryoPicker:
 
     def classes(self, frame: ScoreMap, xy: Array) -> NDArray[np.int64]:
         """See :class:`~relion_ext_picker.pickers.base.Sorting`: 1 top view, 2 side view, 3 irregular."""
-        found = self.judge(self.cut(frame, xy))
+        found = self.judge(self.cut(frame, xy), fenced=False)
         return class_numbers_of(self.class_names, found)
 
     @torch.inference_mode()
-    def judge(self, windows: Array) -> Array:
-        """Windows (n, window, window) -> probability of every class (n, classes), averaged over the views."""
+    def judge(self, windows: Array, fenced: bool = True) -> Array:
+        """Windows (n, window, window) -> score of every class (n, classes), averaged over the views.
+
+        Without the fence: what the network says is in a window, not whether that is worth a pick.
+        """
+        fence = self._fence if fenced else torch.zeros_like(self._fence)
         out = [np.zeros((0, len(self.class_names)), np.float32)]
         for start in range(0, len(windows), BATCH):
             batch = torch.from_numpy(windows[start : start + BATCH])[:, None].to(self.device)
-            answers = [torch.softmax(self._quick(torch.rot90(batch, turn, (2, 3))), 1) for turn in self.turns]
+            answers = [torch.softmax(self._quick(torch.rot90(batch, turn, (2, 3))) - fence, 1) for turn in self.turns]
             out.append(torch.stack(answers).mean(0)[:, :, 0, 0].cpu().numpy())
         return np.concatenate(out)
 
@@ -253,26 +260,30 @@ def untrained(
     views : int
     """
     shape = shape or Shape()
-    networks = {NETWORK: {"architecture": "compact", "config": {**shape.config(), "classes": list(classes)}}}
+    config = {**shape.config(), "classes": list(classes), "fence": [0.0] * len(classes)}
+    networks = {NETWORK: {"architecture": "compact", "config": config}}
     card = ModelCard("deepcryopicker", "default", REFERENCE_DIAMETER, networks, threshold=0.5)
     return DefaultDeepCryoPicker(card, {NETWORK: CompactNetwork(len(classes), shape).state_dict()}, device, views)
 
 
 def _load(
     card: ModelCard, networks: Mapping[str, Mapping[str, Tensor]], device: torch.device
-) -> tuple[CompactNetwork, Shape, tuple[str, ...]]:
+) -> tuple[CompactNetwork, Shape, tuple[str, ...], list[float]]:
     try:
         config = card.networks[NETWORK]["config"]
         shape, names = Shape.of_config(config), tuple(str(name) for name in config["classes"])
+        fence = [float(value) for value in config.get("fence", [0.0] * len(names))]
         network = CompactNetwork(len(names), shape)
         network.load_state_dict(
             {key: value.float() if value.is_floating_point() else value for key, value in networks[NETWORK].items()}
         )
-    except (KeyError, TypeError, RuntimeError) as error:
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise WeightsError(
             f"the network of this model does not fit its card: {str(error).splitlines()[-1].strip()}"
         ) from error
+    if len(fence) != len(names):
+        raise WeightsError(f"the card of this model has {len(names)} classes, but {len(fence)} places where they begin")
     if not set(names) & set(KINDS):
         raise WeightsError(f"the card of this model names no class of particles: {', '.join(names)}")
     network.eval().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return network, shape, names
+    return network, shape, names, fence

@@ -181,6 +181,8 @@ class OutlineSettings:
         than the circle: side. In between neither is sure.
     contact : float
         A particle stands alone if its outline touches others along no more than this share of its circumference.
+    away : float
+        The middle of an outline is no farther than this from that of its particle, radii.
     """
 
     smoothing: float = 2.0
@@ -190,6 +192,7 @@ class OutlineSettings:
     closing: int = 4
     margin: float = 0.03
     contact: float = 0.2
+    away: float = 0.33
 
 
 @dataclass(frozen=True)
