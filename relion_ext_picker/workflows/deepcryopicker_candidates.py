@@ -184,7 +184,7 @@ def _estimated(job: JobDirectory, options: PickOptions, micrographs: Sequence[Mi
         )
     told = "" if found.sure else "; this is not sure: look at logfile.pdf, and give --diameter if it is wrong"
     if found.kind == "irregular":
-        told += "; of irregular particles thin parts do not show: give --diameter if you know better"
+        told += f"; thin parts of irregular particles do not show: up to {found.longest * size:.0f} Å are possible"
     _log.info(
         "particle diameter: %.0f Å (%.0f px), from %d particles, two thirds of them within ± %.0f Å%s",
         found.diameter * size, found.diameter, found.count, found.spread * size, told,

@@ -149,7 +149,9 @@ def test_the_diameter_of_irregular_particles_is_their_longest_extent(views: Scen
 
 
 def test_an_estimate_is_sure_only_where_a_second_look_agreed() -> None:
-    assert Estimate(100.0, 5.0, 40).sure
+    assert Estimate(100.0, 5.0, 40).sure and Estimate(100.0, 5.0, 40, "side").longest == 100
+    irregular = Estimate(100.0, 5.0, 400, "irregular")
+    assert not irregular.sure and irregular.longest == 125
     assert not Estimate(100.0, 5.0, 40, "irregular", settled=False).sure and not Estimate(100.0, 11.0, 40).sure
 
 

@@ -34,6 +34,7 @@ SURE_COUNT, SURE_SPREAD = 30, 0.1  # particles, and share of the diameter
 CERTAIN = 10.0  # contrast from which a particle counts no more: dirt is darker than particles
 RIM = 0.25  # where the outline of an extent lies between the grey level of the ice (0) and that of the particle (1)
 LONGEST = 90.0  # percentile of the extents that is the diameter: most views show a particle shorter than it is
+HIDDEN = 1.25  # times the measured extent of irregular particles is the longest that they may have
 LOOKS = 3  # at most, each at the size that particles had in the one before
 SETTLED = 0.15  # share by which the size at the last look may differ
 
@@ -51,7 +52,7 @@ class Estimate:
         Particles it is from.
     kind : str
         Of these: "top", "side" or "irregular". Thin parts of irregular particles do not show, and so their diameter
-        comes out up to a fifth too small.
+        comes out up to a fifth too small; how much depends on the size at which they were looked for.
     settled : bool
         Particles of that size were looked for, and had that size.
     """
@@ -64,8 +65,14 @@ class Estimate:
 
     @property
     def sure(self) -> bool:
-        """Many particles of about one size, at which they were looked for."""
-        return self.settled and self.count >= SURE_COUNT and self.spread <= SURE_SPREAD * self.diameter
+        """Many circles or rectangles of about one size, at which they were looked for."""
+        alike = self.count >= SURE_COUNT and self.spread <= SURE_SPREAD * self.diameter
+        return self.kind != "irregular" and self.settled and alike
+
+    @property
+    def longest(self) -> float:
+        """What the diameter may be at most, px: thin parts of irregular particles do not show."""
+        return self.diameter * (HIDDEN if self.kind == "irregular" else 1.0)
 
 
 def search_diameter(images: Sequence[Array], settings: UnsupervisedSettings | None = None) -> Estimate:
