@@ -51,7 +51,8 @@ def teaching_of(
     windows: dict[str, list[Array]] = {}
     shown: tuple[Micrograph, Array] | None = None
     rng = np.random.default_rng(options.seed)
-    for item in mine[:READ]:
+    # The one with most good particles, and others: kinds may come from different micrographs.
+    for item in [mine[place] for place in np.unique(np.linspace(0, len(mine) - 1, min(READ, len(mine))).astype(int))]:
         try:
             image = read_micrograph(Path(item.name))
         except PickerError as error:
@@ -80,12 +81,14 @@ def _windows(
     picker: DefaultDeepCryoPicker | PaperDeepCryoPicker, options: PickOptions, pair: tuple[Micrograph, Array],
     found: Found, rng: np.random.Generator,
 ) -> dict[str, Array]:  # fmt: skip
-    """Windows of good candidates by class, and of places far from all."""
+    """Windows of good candidates, by the class that the network learned to put them in, and of places far from all."""
     item, image = pair
     frame = picker.prepare(image, item.pixel_size, options.diameter, bright=options.contrast == "bright")
+    good = found.xy[found.good]
+    number = picker.classes(frame, good)
     windows = {
-        kind: picker.cut(frame, found.xy[found.good & (found.kind == kind)][: SHOWN // 2])
-        for kind in KINDS if (found.good & (found.kind == kind)).any()
+        kind: picker.cut(frame, good[number == index][: SHOWN // 2])
+        for index, kind in enumerate(KINDS, start=1) if (number == index).any()
     }  # fmt: skip
     diameter, shape = picker.card.reference_diameter, frame.values.shape
     places = np.stack(frame.grid.from_original(found.xy), axis=1)

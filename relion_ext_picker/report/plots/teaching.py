@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     from relion_ext_picker.report.teaching import Teaching
 
 COLOURS = {"top": MISSED, "side": "#ffd23f", "irregular": "#ff8ad8"}
-GROUP_ROWS = 2  # lines of examples of each class
+GROUP_ROWS = 2  # lines of examples of each class, where there are no more than
+FEW_GROUPS = 3  # classes; of more, one line fits
 LINES = (MUTED, MUTED, BLUE, BLUE, VERMILLION)
 
 
@@ -80,14 +81,14 @@ def examples_page(examples: Mapping[str, Array], footer: str) -> Figure:
     figure = page("What it learned from", footer)
     wide = (1 - 2 * MARGIN) / COLUMNS
     tall = wide * PAGE[0] / PAGE[1]
-    top = 0.86
+    top, lines = 0.86, GROUP_ROWS if len(examples) <= FEW_GROUPS else 1
     for name, windows in examples.items():
         heading(figure, top, f"{name.capitalize()}, a sample")
-        sheet = contact_sheet(windows[: COLUMNS * GROUP_ROWS], GROUP_ROWS)
-        axes = figure.add_axes((MARGIN, top - 0.025 - GROUP_ROWS * tall, COLUMNS * wide, GROUP_ROWS * tall))
+        sheet = contact_sheet(windows[: COLUMNS * lines], lines)
+        axes = figure.add_axes((MARGIN, top - 0.025 - lines * tall, COLUMNS * wide, lines * tall))
         axes.imshow(sheet, cmap="gray", vmin=0, vmax=1, interpolation="bilinear", aspect="auto")
         axes.set_axis_off()
-        top -= GROUP_ROWS * tall + 0.06
+        top -= lines * tall + 0.06
     return figure
 
 
