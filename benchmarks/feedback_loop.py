@@ -98,12 +98,18 @@ SETS = {
         "--thickness 300-600 --particles 40 --size 1024x1024 --pixel-size 5 --defocus 1.2-2.8",
         (16, 62), (10, 1062), {"BOX": "96", "RESCALE": "40", "CLASS2D": CLASS2D.format(limit=25)},
     ),
-    # Nothing was chosen on this one.
+    # Nothing was chosen on these.
     "klh": DataSet(
         "KLH", 400.0, 6.5,
         "--structure klh --contaminants 14 --contaminant_kinds all --dose 25 "
         "--thickness 400-700 --particles 40 --size 1024x1024 --pixel-size 6.5 --defocus 1.5-3.0",
         (14, 63), (10, 1063), {"BOX": "96", "RESCALE": "40", "CLASS2D": CLASS2D.format(limit=32)},
+    ),
+    "bgal": DataSet(
+        "β-galactosidase", 198.0, 3.5,
+        "--structure bgal --contaminants 14 --contaminant_kinds all --dose 40 "
+        "--thickness 250-500 --particles 40 --size 1024x1024 --pixel-size 3.5 --defocus 1.0-2.5",
+        (14, 64), (10, 1064), {"BOX": "80", "RESCALE": "32", "CLASS2D": CLASS2D.format(limit=20)},
     ),
 }  # fmt: skip
 COMMON = {"CLASSES": "12", "ITERATIONS": "18", "ROUNDS": "3", "LAST": "pick"}

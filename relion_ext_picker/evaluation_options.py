@@ -60,8 +60,8 @@ class EvaluateOptions(JobOptions):
         group=DOWN,
     )  # fmt: skip
     class_relative: float = opt(
-        1.5, "A good 2D class is resolved better than this many times the resolution of the best class of enough "
-        "particles.", low=1, high=10, group=DOWN,
+        1.3, "A good 2D class is resolved better than this many times what the best-resolved tenth of the particles "
+        "reaches.", low=1, high=10, group=DOWN,
     )  # fmt: skip
     class_share: float = opt(0.01, "A good 2D class holds more than this share of the particles.", low=0, high=1,
                              group=DOWN)  # fmt: skip

@@ -20,8 +20,8 @@ class FeedbackOptions(JobOptions):
         group="Classes",
     )  # fmt: skip
     class_relative: float = opt(
-        1.25, "A good class is resolved better than this many times the resolution of the best large class. Labels "
-        "must be sure rather than many: evaluate counts up to 1.5 times.", low=1, high=10, group="Classes",
+        1.3, "A good class is resolved better than this many times what the best-resolved tenth of the particles "
+        "reaches.", low=1, high=10, group="Classes",
     )  # fmt: skip
     class_share: float = opt(
         0.01, "A good class holds more than this share of the particles. A smaller one that is resolved as well may be "
@@ -36,7 +36,7 @@ class FeedbackOptions(JobOptions):
         high=1, group="Classes",
     )  # fmt: skip
     doubt: float = opt(
-        0.25, "A pick in a bad class is called false only if it scores less than this share of the true ones do: what "
+        0.1, "A pick in a bad class is called false only if it scores less than this share of the true ones do: what "
         "the picker was sure of and RELION could not classify may be a particle. 1 calls all false that score less "
         "than the best.", low=0, high=1, group="Classes",
     )  # fmt: skip

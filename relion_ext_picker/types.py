@@ -205,6 +205,8 @@ class ParticleTable:
         Rot, tilt and psi in degrees.
     pmax : ndarray, shape (n,), float64, or None
         Probability of the best orientation and class, 0..1.
+    likelihood : ndarray, shape (n,), float64, or None
+        Contribution to the logarithm of the likelihood.
     subset : ndarray, shape (n,), int, or None
         Half of the data, 1 or 2.
     figure_of_merit : ndarray, shape (n,), float64, or None
@@ -223,6 +225,7 @@ class ParticleTable:
     class_number: NDArray[np.int64] | None = None
     angles: NDArray[np.float64] | None = None
     pmax: NDArray[np.float64] | None = None
+    likelihood: NDArray[np.float64] | None = None
     subset: NDArray[np.int64] | None = None
     figure_of_merit: NDArray[np.float64] | None = None
     optics_group: NDArray[np.int64] | None = None

@@ -23,9 +23,8 @@ class GoodClassRule:
     resolution : float
         A good class is resolved better than this, in Å; 0 takes `relative` instead.
     relative : float
-        A good class is resolved better than this many times the resolution of the best large class. Large is a class
-        that holds an equal share or more of what the largest one, which may gather all dirt, leaves to the others;
-        without a resolved one of these, any above `share`.
+        A good class is resolved better than this many times what the best-resolved tenth of the particles reaches. A
+        single class says little: a small one fits its own noise, and which one is best is chance.
     share : float
         A good class holds more than this share of the particles.
     score : float
@@ -33,12 +32,15 @@ class GoodClassRule:
     """
 
     resolution: float = 0.0
-    relative: float = 1.5
+    relative: float = 1.3
     share: float = 0.01
     score: float = 0.5
 
     #: A class that misses the limit by less than this factor is neither good nor bad.
     MARGIN: ClassVar[float] = 1.15
+
+    #: Share of the particles in resolved classes whose resolution sets the limit.
+    BEST: ClassVar[float] = 0.1
 
 
 @dataclass(frozen=True)
@@ -133,12 +135,12 @@ def _limit(classes: ClassTable, rule: GoodClassRule) -> float:
     """Å that a good class must be resolved better than; 0 where no class can be good."""
     if rule.resolution > 0:
         return rule.resolution
-    resolved = _better(classes, np.inf)
-    left = float(classes.distribution.sum() - classes.distribution.max())
-    large = resolved & (classes.distribution >= left / max(1, len(classes) - 1))
-    if not large.any():
-        large = resolved & (classes.distribution > rule.share)
-    return rule.relative * float(classes.resolution[large].min()) if large.any() else 0.0
+    resolved = np.flatnonzero(_better(classes, np.inf))
+    if not len(resolved):
+        return 0.0
+    order = resolved[np.argsort(classes.resolution[resolved], kind="stable")]
+    share = np.cumsum(classes.distribution[order])
+    return rule.relative * float(classes.resolution[order[np.searchsorted(share, rule.BEST * share[-1])]])
 
 
 def _better(classes: ClassTable, limit: float) -> NDArray[np.bool_]:

@@ -13,6 +13,9 @@ from relion_ext_picker.evaluation.classes2d import ClassVerdict
 from relion_ext_picker.feedback.join import Places
 from relion_ext_picker.image.peaks import thin
 
+FEWEST = 5  # particles of a micrograph that say what is usual there
+TO_DEVIATION = 1.4826  # of the median distance from the median, for a normal distribution
+
 
 class Label(IntEnum):
     """What is known of a particle."""
@@ -37,33 +40,94 @@ class LabelRule:
         True particles closer than this are one, and false ones closer than this to a true one are open. In diameters.
     doubt : float
         A particle of a bad class is false only if it scores less than this share of the true ones.
+    excess : float
+        A particle of a good class is true only if its :func:`excess` is below this, one of a bad class false only if it
+        is above 0.
     """
 
     shift: float = 0.3
     pmax: float = 0.0
     same: float = 0.5
-    doubt: float = 0.25
+    doubt: float = 0.1
+    excess: float = 1.0
 
 
-def second_look(label: NDArray[np.int64], score: NDArray[np.float64], share: float) -> NDArray[np.int64]:
-    """Labels in which a particle of a bad class that the picker was sure of is open instead of false.
+@dataclass(frozen=True)
+class Evidence:
+    """What is known of each particle besides its class; NaN where it is not.
 
-    A large bad class gathers what found no better one, particles among it. Of those, only the ones that the picker also
-    doubted are taken for false: that score less than `share` of the true ones.
+    Attributes
+    ----------
+    score : ndarray, shape (n,)
+        Of its pick.
+    excess : ndarray, shape (n,)
+        See :func:`excess`.
+    """
+
+    score: NDArray[np.float64]
+    excess: NDArray[np.float64]
+
+
+def excess(likelihood: NDArray[np.float64], micrograph: NDArray[np.int64]) -> NDArray[np.float64]:
+    """How much more likely than the others of its micrograph RELION calls each particle image, in robust deviations.
+
+    RELION scales each image by the noise around the particle. Dirt or another particle beside it makes that larger and
+    what is left inside smaller, so that the image seems *better* explained than others: an aggregate, the edge of a
+    crystal. Where particles are alone, such images are rare, and what the classes say of them is seldom right.
+
+    Parameters
+    ----------
+    likelihood : ndarray, shape (n,)
+        Contribution to the logarithm of the likelihood (RELION's rlnLogLikeliContribution).
+    micrograph : ndarray, shape (n,), int
+
+    Returns
+    -------
+    ndarray, shape (n,)
+        NaN on micrographs with fewer than `FEWEST` particles.
+    """
+    found = np.full(len(likelihood), np.nan)
+    for index in np.unique(micrograph):
+        here = np.flatnonzero((micrograph == index) & np.isfinite(likelihood))
+        if len(here) < FEWEST:
+            continue
+        away = likelihood[here] - np.median(likelihood[here])
+        spread = TO_DEVIATION * float(np.median(np.abs(away)))
+        if spread > 0:
+            found[here] = away / spread
+    return found
+
+
+def second_look(label: NDArray[np.int64], evidence: Evidence, rule: LabelRule) -> NDArray[np.int64]:
+    """Labels without those that something else known of the particle speaks against: these are open.
+
+    A large bad class gathers what found no better one, particles among it: false are only those that the picker doubted
+    as well, that score less than a share of the true ones (:attr:`LabelRule.doubt`). A good class gathers what looks
+    like a particle, members of aggregates among it: true are only those whose surroundings are like
+    those of others. The picker is not asked about these: what it doubts is what it must learn.
 
     Parameters
     ----------
     label : ndarray, shape (n,)
-    score : ndarray, shape (n,)
-        Of the picks; NaN where there is none, which changes nothing.
-    share : float
-        0..1; with 1 every particle of a bad class that scores less than the best true one stays false.
+    evidence : Evidence
+        Where something is not known it changes nothing.
+    rule : LabelRule
     """
-    true = (label == Label.TRUE) & np.isfinite(score)
-    if not true.any():
-        return label
-    limit = float(np.quantile(score[true], share))
-    return np.where((label == Label.FALSE) & (score >= limit), int(Label.OPEN), label)
+    true, false = label == Label.TRUE, label == Label.FALSE
+    scored = evidence.score[true & np.isfinite(evidence.score)]
+    sure = evidence.score >= np.quantile(scored, rule.doubt) if len(scored) else np.zeros(len(label), np.bool_)
+    against = false & (sure | (evidence.excess <= 0))
+    against |= true & (evidence.excess >= rule.excess)
+    return np.where(against, int(Label.OPEN), label)
+
+
+def agreement(label: NDArray[np.int64], score: NDArray[np.float64]) -> float | None:
+    """How often a true particle scores higher than a false one, 0..1, ties counted half; None without both."""
+    true, false = (np.sort(score[(label == which) & np.isfinite(score)]) for which in (Label.TRUE, Label.FALSE))
+    if not len(true) or not len(false):
+        return None
+    below = np.searchsorted(false, true, "left") + np.searchsorted(false, true, "right")
+    return float(below.mean() / 2 / len(false))
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ _MICROGRAPH_PIXEL_SIZES = (labels.MICROGRAPH_PIXEL_SIZE, labels.MICROGRAPH_ORIGI
 _NUMBERS = (
     labels.COORDINATE_X, labels.COORDINATE_Y, labels.ORIGIN_X_ANGSTROM, labels.ORIGIN_Y_ANGSTROM, labels.ORIGIN_X,
     labels.ORIGIN_Y, labels.CLASS_NUMBER, labels.ANGLE_ROT, labels.ANGLE_TILT, labels.ANGLE_PSI,
-    labels.MAX_PROBABILITY, labels.RANDOM_SUBSET, labels.FIGURE_OF_MERIT, labels.OPTICS_GROUP,
+    labels.MAX_PROBABILITY, labels.LOG_LIKELIHOOD, labels.RANDOM_SUBSET, labels.FIGURE_OF_MERIT, labels.OPTICS_GROUP,
     labels.DETECTOR_PIXEL_SIZE, labels.MAGNIFICATION, labels.PIXEL_SIZE,
 )  # fmt: skip
 _USE_PARTICLES = "give particles.star or the run_itNNN_data.star of a Class2D, Class3D or Refine3D job"
@@ -93,6 +93,7 @@ def _table(
         class_number=_whole(columns.get(labels.CLASS_NUMBER)),
         angles=_stacked(columns, (labels.ANGLE_ROT, labels.ANGLE_TILT, labels.ANGLE_PSI)),
         pmax=columns.get(labels.MAX_PROBABILITY),
+        likelihood=columns.get(labels.LOG_LIKELIHOOD),
         subset=_whole(columns.get(labels.RANDOM_SUBSET)),
         figure_of_merit=columns.get(labels.FIGURE_OF_MERIT),
         optics_group=group,

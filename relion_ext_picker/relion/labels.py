@@ -49,6 +49,7 @@ ORIGIN_Y_ANGSTROM = "rlnOriginYAngst"
 ORIGIN_X = "rlnOriginX"  # px of the particle image, RELION 3.0
 ORIGIN_Y = "rlnOriginY"
 MAX_PROBABILITY = "rlnMaxValueProbDistribution"
+LOG_LIKELIHOOD = "rlnLogLikeliContribution"
 RANDOM_SUBSET = "rlnRandomSubset"
 
 # Models

@@ -12,11 +12,22 @@ import numpy as np
 from relion_ext_picker.errors import InputError, StarError
 from relion_ext_picker.evaluation.classes2d import count_good
 from relion_ext_picker.feedback.join import join_particles
-from relion_ext_picker.feedback.labels import Label, LabelRule, labels_of_classes, reconciled, second_look, settled
+from relion_ext_picker.feedback.labels import (
+    Evidence,
+    Label,
+    LabelRule,
+    agreement,
+    excess,
+    labels_of_classes,
+    reconciled,
+    second_look,
+    settled,
+)
 from relion_ext_picker.feedback.rounds import FeedbackRound, another_pays
 from relion_ext_picker.feedback.threshold import Threshold
 from relion_ext_picker.options import FeedbackOptions
 from relion_ext_picker.relion.job import JobDirectory
+from relion_ext_picker.workflows.exam import EXAM, JUDGED, KEPT, write_judged
 from relion_ext_picker.workflows.feedback_inputs import (
     Outcome,
     PickJob,
@@ -40,6 +51,8 @@ from relion_ext_picker.workflows.feedback_threshold import Advice, Labelled, adv
 from relion_ext_picker.workflows.withdrawn import WITHDRAWN
 
 ANOTHER = "another_round"  # file that is there when another round is expected to pay; a schedule looks for it
+GAIN = 0.005  # of average precision on held-out picks that is worth another round
+HARDLY = 0.1  # of the particles in good classes is so little that labels are doubtful
 VERIFIED = "verified"  # entry of a model's training.json: the coordinates it learnt from
 
 _log = logging.getLogger(__name__)
@@ -66,10 +79,11 @@ def run(options: FeedbackOptions) -> None:
         labelled = _labelled(options, source, outcome, diameter)
         advice = advise(options, source, outcome, labelled)
         nodes = _write_labels(job, source, outcome, labelled)
+        _write_judged(job, source, outcome, labelled)
         write_next_jobs(job, source, advice.threshold.score if advice.threshold else None, nodes)
         rounds = [*earlier, _round(len(earlier) + 1, source, outcome, labelled, advice)]
         job.write(ROUNDS, lambda path: write_feedback_rounds(path, rounds))
-        pays, why = another_pays(rounds)
+        pays, why = _another_pays(source, rounds, labelled)
         summary = _summary(rounds[-1], labelled, advice.threshold, pays)
         judged = (outcome.classes, outcome.verdict) if outcome.classes and outcome.verdict else None
         marks = labelled.label, labelled.class_number
@@ -99,7 +113,8 @@ def _labelled(options: FeedbackOptions, source: PickJob, outcome: Outcome, diame
     rule = LabelRule(pmax=options.min_pmax, doubt=options.doubt)
     label = settled(label, places, sure, px[places.micrograph], rule)
     score = np.where(pick >= 0, source.picks.score[pick], np.nan)
-    taught = second_look(label, score, rule.doubt)
+    likelihood = np.full(len(particles), np.nan) if particles.likelihood is None else particles.likelihood
+    taught = second_look(label, Evidence(score, excess(likelihood, places.micrograph)), rule)
     by_rule = outcome.verdict is not None and outcome.verdict.by != "selection"  # what a person chose overrules all
     earlier = read_earlier(source) if by_rule else None
     withdrawn = None
@@ -131,6 +146,18 @@ def _write_labels(job: JobDirectory, source: PickJob, outcome: Outcome, labelled
     return nodes[0], nodes[1]
 
 
+def _write_judged(job: JobDirectory, source: PickJob, outcome: Outcome, labelled: Labelled) -> None:
+    """What the classes say of each pick, taught or not: a training compares its model with the one before by it."""
+    (job.path / JUDGED).unlink(missing_ok=True)
+    known = np.isin(labelled.judged, (Label.TRUE, Label.FALSE))
+    if outcome.verdict is None or not known.any():
+        return
+    true, places = labelled.judged[known] == Label.TRUE, outcome.places
+    xy = np.where(true[:, None], places.centre[known], places.extracted[known])
+    names = [source.micrographs[index].name for index in places.micrograph[known].tolist()]
+    job.write(JUDGED, lambda path: write_judged(path, names, xy, true))
+
+
 def _round(number: int, source: PickJob, outcome: Outcome, labelled: Labelled, advice: Advice) -> FeedbackRound:
     verdict, classes = outcome.verdict, outcome.classes
     counts = None if verdict is None else count_good(verdict, labelled.class_number)
@@ -153,17 +180,56 @@ def _round(number: int, source: PickJob, outcome: Outcome, labelled: Labelled, a
     )
 
 
+def _another_pays(source: PickJob, rounds: list[FeedbackRound], labelled: Labelled) -> tuple[bool, str]:
+    """The verdict of the rounds, unless labels or training say something worse; warns where hardly anything is good."""
+    row = rounds[-1]
+    if row.classes is not None and row.share < HARDLY:
+        _log.warning(
+            "only %d of %d particles are in good classes: look at the class averages before you train on these labels; "
+            "a Select job of the classes you choose, or --class-resolution, may serve better",
+            row.good_particles, row.particles,
+        )  # fmt: skip
+    if row.classes is not None and row.classes == row.good_classes:
+        _log.warning(
+            "all classes are good: either all picks are particles, or so few that dirt sets the limit; look at the "
+            "averages, and give --class-resolution or a Select job in the second case"
+        )
+    order = agreement(labelled.judged, labelled.score)
+    if order is not None and order < 0.5:
+        why = (
+            f"picks that the classes call false score higher than those they call true (in {1 - order:.0%} of all "
+            "pairs): look at the class averages, and choose classes in a Select job"
+        )
+        _log.warning("%s", why)
+        return False, why
+    told = _told(source)
+    if told.get(KEPT):
+        return False, "the last training brought a worse model, and the one before was kept"
+    before, after = (float(told.get(EXAM, {}).get(when, 0.0)) for when in ("before", "after"))
+    if after > before + GAIN:
+        return True, f"the last training ranked held-out picks better: average precision {before:.3f} -> {after:.3f}"
+    return another_pays(rounds)
+
+
+def _told(source: PickJob) -> dict[str, Any]:
+    """The training.json beside the model that picked; empty where there is none."""
+    model = str(source.settings.get("model", "") or "")
+    try:
+        told = json.loads((Path(model).parent / "training.json").read_text(encoding="utf-8")) if model else {}
+    except (OSError, ValueError):
+        return {}
+    return told if isinstance(told, dict) else {}
+
+
 def _earlier_rounds(options: FeedbackOptions, source: PickJob) -> list[FeedbackRound]:
     """The rounds before this: those of --previous, or of the job whose coordinates trained the model that picked."""
     if options.previous:
         path = Path(options.previous)
         return read_feedback_rounds(path / ROUNDS if path.is_dir() else path)
-    model = str(source.settings.get("model", "") or "")
     try:
-        told = json.loads((Path(model).parent / "training.json").read_text(encoding="utf-8")) if model else {}
-        node = Path(str(told.get(VERIFIED, {}).get("true", "")))
+        node = Path(str(_told(source).get(VERIFIED, {}).get("true", "")))
         return read_feedback_rounds(node.parent / ROUNDS) if node.name else []
-    except (OSError, ValueError, AttributeError, StarError):
+    except (OSError, AttributeError, StarError):
         return []
 
 

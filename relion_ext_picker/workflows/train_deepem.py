@@ -18,7 +18,9 @@ from relion_ext_picker import __version__
 from relion_ext_picker.errors import InputError
 from relion_ext_picker.io.weights import save_model
 from relion_ext_picker.options import TrainOptions
+from relion_ext_picker.pickers.base import Request, pick_prepared
 from relion_ext_picker.relion.job import JobDirectory
+from relion_ext_picker.types import Array, Micrograph
 from relion_ext_picker.workflows.deepem_general import train_general_model
 from relion_ext_picker.workflows.deepem_learning import Sizes, first_picker, model_picker, resized, sizes_of, unseen
 from relion_ext_picker.workflows.deepem_lesson import Frames, WindowPicker, draw_negatives, sorted_by_verdict
@@ -36,6 +38,15 @@ from relion_ext_picker.workflows.deepem_records import (
 from relion_ext_picker.workflows.deepem_tuning import NAME as TUNE
 from relion_ext_picker.workflows.deepem_tuning import tune, write_trials
 from relion_ext_picker.workflows.deepem_validation import Outcome, teach
+from relion_ext_picker.workflows.exam import (
+    Exam,
+    Finds,
+    examine,
+    keep_training_set,
+    kept_for_exam,
+    read_judged,
+    say_whether_kept,
+)
 from relion_ext_picker.workflows.models import choose_device
 from relion_ext_picker.workflows.sources import find_micrographs
 from relion_ext_picker.workflows.training_marks import Reading, first_set, verified
@@ -76,9 +87,18 @@ def train_deepem(job: JobDirectory, options: TrainOptions) -> None:
     reading = Reading(micrographs, lambda micrograph: frames(micrograph).shape, len(rounds) + 1)
     found = draw_negatives(without_withdrawn(first_set(options, reading), options, reading), frames, options.seed)
     found = limited(found, options.max_positives, options.seed)
-    waiting = _to_train_on(verified(options, reading), found)
-    outcome, rounds, found = _rounds(job, start, frames, (found, waiting), rounds, options)
-    _write(job, options, found, rounds, outcome)
+    judged, old = read_judged(options.add_true), model_picker(options, device)
+    apart = _for_exam(found, micrographs) if judged and old is not None else set()
+    waiting = _to_train_on(verified(options, reading), found, apart)
+    outcome, now, found = _rounds(job, start, frames, (found, waiting), rounds, options)
+    exam = None
+    if judged and old is not None:
+        ours, new = [item for item in micrographs if item.name in apart], outcome.learnt.picker
+        exam = examine(judged, ours, options.diameter, _picks(old, frames, options), _picks(new, frames, options))
+        exam.tell()
+    if exam is not None and old is not None and not exam.passed:
+        outcome, now = replace(outcome, learnt=replace(outcome.learnt, picker=old)), rounds or now
+    _write(job, options, (found, exam), now, outcome)
 
 
 def _check(options: TrainOptions) -> None:
@@ -90,9 +110,28 @@ def _check(options: TrainOptions) -> None:
         )
 
 
-def _to_train_on(given: Set, found: Set) -> Set:
+def _for_exam(found: Set, micrographs: Sequence[Micrograph]) -> set[str]:
+    """Micrographs on which the old and the new model are compared: held out, and a fifth of those not learnt from."""
+    held = {name for name, marks in found.items() if marks.held_out}
+    partly = [item.name for item in micrographs if item.name not in found or not found[item.name].complete]
+    return held | {name for name in kept_for_exam(partly) if name not in found}
+
+
+def _picks(picker: WindowPicker, frames: Frames, options: TrainOptions) -> Finds:
+    """All candidates of a picker."""
+
+    def found(micrograph: Micrograph) -> tuple[Array, Array]:
+        frame = frames(micrograph)
+        request = Request(options.diameter, threshold=0.0, bright=options.contrast == "bright")
+        return pick_prepared(picker, frame.image, frame.shape, micrograph.pixel_size, request)
+
+    return found
+
+
+def _to_train_on(given: Set, found: Set, apart: set[str]) -> Set:
     """Verified picks without those on held-out micrographs."""
-    kept = {name: marks for name, marks in given.items() if name not in found or not found[name].held_out}
+    held = apart | {name for name, marks in found.items() if marks.held_out}
+    kept = {name: marks for name, marks in given.items() if name not in held}
     lost = sum(len(marks) for marks in given.values()) - sum(len(marks) for marks in kept.values())
     if lost:
         _log.info("%d verified picks are on held-out micrographs and are not trained on", lost)
@@ -162,12 +201,20 @@ def _tell_round(row: Round) -> None:
     )  # fmt: skip
 
 
-def _write(job: JobDirectory, options: TrainOptions, found: Set, rounds: Sequence[Round], outcome: Outcome) -> None:
-    row = rounds[-1]
+def _write(
+    job: JobDirectory, options: TrainOptions, what: tuple[Set, Exam | None], rounds: Sequence[Round], outcome: Outcome
+) -> None:
+    (found, exam), row = what, rounds[-1]
     picker = outcome.learnt.picker
-    card = replace(picker.card, threshold=row.threshold, provenance=_provenance(options, found, row, outcome))
+    told = {**_provenance(options, found, row, outcome), **say_whether_kept(job, exam)}
+    kept = exam is not None and not exam.passed
+    threshold = picker.card.threshold if kept else row.threshold
+    card = replace(picker.card, threshold=threshold, provenance=told)
     job.write(MODEL, lambda path: save_model(path, card, picker.state()))
-    job.write(TRAINING_SET, lambda path: write_set(path, found.values()))
+    if kept:
+        keep_training_set(job, options.model)
+    else:
+        job.write(TRAINING_SET, lambda path: write_set(path, found.values()))
     job.write(ROUNDS, lambda path: write_rounds(path, rounds))
     job.write(SCORES, lambda path: write_scores(path, row, outcome))
     job.write("training.json", lambda path: path.write_text(training_json(card, rounds), encoding="utf-8"))

@@ -27,7 +27,15 @@ from relion_ext_picker.pickers.drpnet.picker import DefaultPicker
 from relion_ext_picker.relion.job import JobDirectory
 from relion_ext_picker.training.loop import Schedule, fit
 from relion_ext_picker.training.verifier import UNKNOWN, Candidates, marked_batches, marked_candidates, verifier_loss
-from relion_ext_picker.types import Array, ScoreMap
+from relion_ext_picker.types import Array, Micrograph, ScoreMap
+from relion_ext_picker.workflows.exam import (
+    Exam,
+    Finds,
+    examine,
+    keep_training_set,
+    read_judged,
+    say_whether_kept,
+)
 from relion_ext_picker.workflows.models import choose_device
 from relion_ext_picker.workflows.sources import find_micrographs
 from relion_ext_picker.workflows.train import MODEL, start_picker
@@ -113,7 +121,13 @@ def train_verified(job: JobDirectory, options: TrainOptions) -> None:
     for when, each in (("before", before), ("after", curve)):
         _log.info("%s training, held out: average precision %.3f, best F1 %.3f", when, *_figures(each))
     picker.card = replace(picker.card, threshold=threshold)
-    _write(job, picker, found, options, {"before": before, "after": curve})
+    places = [item.marks.micrograph for item in held]
+    exam = examine(
+        read_judged(options.add_true), places, options.diameter, _picks(start, held, options),
+        _picks(picker, held, options),
+    )  # fmt: skip
+    exam.tell()
+    _write(job, picker if exam.passed else start, (found, exam), options, {"before": before, "after": curve})
 
 
 def _check(options: TrainOptions) -> None:
@@ -188,10 +202,9 @@ def _trained(job: JobDirectory, start: DefaultPicker, known: Candidates, options
 def _curve(picker: DefaultPicker, held: list[Marked], options: TrainOptions) -> Curve:
     """Precision and recall of a picker on the held-out micrographs, candidates that nobody knows left out."""
     scores, hits, count = [np.zeros(0)], [np.zeros(0, bool)], 0
+    picks = _picks(picker, held, options)
     for item in held:
-        assert item.frame is not None
-        pixel_size, diameter = item.marks.micrograph.pixel_size, options.diameter
-        xy, score = pick_prepared(picker, item.frame, item.shape, pixel_size, Request(diameter, 0.0))
+        xy, score = picks(item.marks.micrograph)
         count += int((item.candidates.labels == 1).sum())
         if not len(xy):
             continue
@@ -199,6 +212,19 @@ def _curve(picker: DefaultPicker, held: list[Marked], options: TrainOptions) -> 
         scores.append(score[label != UNKNOWN].astype(np.float64))
         hits.append(label[label != UNKNOWN] == 1)
     return precision_recall(np.concatenate(scores), np.concatenate(hits), count)
+
+
+def _picks(picker: DefaultPicker, held: list[Marked], options: TrainOptions) -> Finds:
+    """All candidates of a picker on held-out micrographs."""
+    known = {item.marks.micrograph.name: item for item in held}
+
+    def found(micrograph: Micrograph) -> tuple[Array, Array]:
+        item = known[micrograph.name]
+        assert item.frame is not None
+        request = Request(options.diameter, 0.0)
+        return pick_prepared(picker, item.frame, item.shape, micrograph.pixel_size, request)
+
+    return found
 
 
 def _figures(curve: Curve) -> tuple[float, float]:
@@ -212,8 +238,9 @@ def _threshold(curve: Curve) -> float:
 
 
 def _write(
-    job: JobDirectory, picker: DefaultPicker, found: Set, options: TrainOptions, curves: dict[str, Curve]
+    job: JobDirectory, picker: DefaultPicker, what: tuple[Set, Exam], options: TrainOptions, curves: dict[str, Curve]
 ) -> None:
+    found, exam = what
     counts = {kind: sum(int((m.particle == kind).sum()) for m in found.values()) for kind in (True, False)}
     scores = {
         when: dict(zip(("average_precision", "best_f1"), map(_rounded, _figures(c)), strict=True))
@@ -230,11 +257,15 @@ def _write(
             "learning_rate": 0.5 * options.learning_rate,
         },
         "validation": scores,
+        **say_whether_kept(job, exam),
         "versions": {"relion_ext_picker": __version__, "torch": torch.__version__, "python": platform.python_version()},
     }  # fmt: skip
     card = replace(picker.card, provenance=provenance)
     job.write(MODEL, lambda path: save_model(path, card, picker.state()))
-    job.write(TRAINING_SET, lambda path: write_set(path, found.values()))
+    if exam.passed:
+        job.write(TRAINING_SET, lambda path: write_set(path, found.values()))
+    else:
+        keep_training_set(job, options.model)
     text = json.dumps({"threshold": card.threshold, **provenance}, indent=1) + "\n"
     job.write("training.json", lambda path: path.write_text(text, encoding="utf-8"))
     job.declare(MODEL, "model")

@@ -141,5 +141,6 @@ ${FALSE:+add_false $FALSE}
 $([ "$MODE" = deepem ] || echo stage classifier)
 X
     fi
+    [ ! -e "${JOB}kept_old_model" ] || { echo "the model of round $round is kept" && break; }
     round=$((round + 1))
 done

@@ -16,8 +16,8 @@ CLASSES = ClassTable(
 )
 
 
-def test_relative_to_the_best_large_class():
-    verdict = judge_classes(CLASSES)
+def test_relative_to_what_the_best_tenth_reaches():
+    verdict = judge_classes(CLASSES, GoodClassRule(relative=1.5))
     assert verdict.limit == pytest.approx(15.0)  # 1.5 x 10 Å; the 9 Å of the small class do not count
     assert verdict.good.tolist() == [True, True, False, False, False]
     assert verdict.rare.tolist() == [False, False, False, True, False]
@@ -26,7 +26,13 @@ def test_relative_to_the_best_large_class():
 
 def test_resolution_share_score_and_selection():
     assert judge_classes(CLASSES, GoodClassRule(resolution=12)).good.tolist() == [True, False, False, False, False]
-    assert judge_classes(CLASSES, GoodClassRule(share=0.001)).good.tolist() == [True, True, False, True, False]
+    assert judge_classes(CLASSES, GoodClassRule(relative=1.5, share=0.001)).good.tolist() == [
+        True,
+        True,
+        False,
+        True,
+        False,
+    ]
     scored = ClassTable(CLASSES.distribution, CLASSES.resolution, score=np.array([0.9, 0.2, 0.1, 0.3, 0.5]))
     verdict = judge_classes(scored)
     assert verdict.good.tolist() == [True, False, False, False, True] and verdict.by == "score"
@@ -39,10 +45,10 @@ def test_resolution_share_score_and_selection():
 
 
 def test_a_small_class_that_fits_its_noise_does_not_set_the_limit():
-    """The best of the large classes does: those with an equal share or more; without any, the best above the share."""
+    """What a tenth of the particles in resolved classes reaches does."""
     shares, resolution = np.array([0.5, 0.3, 0.12, 0.05, 0.03]), np.array([40.0, 44.0, 70.0, 24.0, 36.0])
     verdict = judge_classes(ClassTable(shares, resolution), GoodClassRule(relative=1.25))
-    assert verdict.limit == 50.0 and verdict.good.tolist() == [True, True, False, True, True]
+    assert verdict.limit == pytest.approx(50.0) and verdict.good.tolist() == [True, True, False, True, True]
     unresolved = np.where(shares > 0.2, np.nan, resolution)
     assert judge_classes(ClassTable(shares, unresolved), GoodClassRule(relative=1.25)).limit == 30.0
 
@@ -59,7 +65,7 @@ def test_no_class_is_good_where_none_is_resolved():
 
 
 def test_counts():
-    counts = count_good(judge_classes(CLASSES), np.array([1, 1, 2, 3, 3, 4, 0]))
+    counts = count_good(judge_classes(CLASSES, GoodClassRule(relative=1.5)), np.array([1, 1, 2, 3, 3, 4, 0]))
     assert (counts.classes, counts.good_classes, counts.particles, counts.good_particles) == (4, 2, 6, 3)
     assert (counts.share_classes, counts.share_particles) == (0.5, 0.5)
     assert count_good(judge_classes(CLASSES), np.zeros(3, np.int64)).share_particles == 0

@@ -13,8 +13,11 @@ from relion_ext_picker.evaluation.symmetry import point_group
 from relion_ext_picker.feedback.join import PickTable, Places, join_particles
 from relion_ext_picker.feedback.labels import (
     Earlier,
+    Evidence,
     Label,
     LabelRule,
+    agreement,
+    excess,
     labels_of_classes,
     reconciled,
     second_look,
@@ -110,12 +113,41 @@ def test_contradictions_are_open():
     assert Label.TRUE not in unsure.tolist()
 
 
+def evidence(score: object, more: object = float("nan")) -> Evidence:
+    value = np.asarray(score, np.float64)
+    return Evidence(value, np.broadcast_to(np.asarray(more, np.float64), value.shape))
+
+
 def test_false_is_what_class_and_picker_agree_on():
     label = np.array([Label.TRUE] * 4 + [Label.FALSE] * 3 + [Label.RARE])
     score = np.array([0.6, 0.7, 0.8, 0.9, 0.2, 0.85, np.nan, 0.1])
-    assert second_look(label, score, 0.25)[4:].tolist() == [Label.FALSE, Label.OPEN, Label.FALSE, Label.RARE]
-    assert second_look(label, score, 1.0).tolist() == label.tolist()
-    assert second_look(label[4:], score[4:], 0.25).tolist() == label[4:].tolist()
+    rule = LabelRule(doubt=0.25)
+    assert second_look(label, evidence(score), rule)[4:].tolist() == [Label.FALSE, Label.OPEN, Label.FALSE, Label.RARE]
+    assert second_look(label, evidence(score), LabelRule(doubt=1.0)).tolist() == label.tolist()
+    assert second_look(label[4:], evidence(score[4:]), rule).tolist() == label[4:].tolist()
+
+
+def test_true_is_what_stands_alone():
+    """The picker is not asked: what it doubts is what it must learn."""
+    label = np.array([Label.TRUE] * 3 + [Label.FALSE] * 3)
+    look = evidence([0.1, 0.9, 0.8, 0.0, 0.0, 0.0], [0.9, 1.2, np.nan, 0.5, -0.5, np.nan])
+    found = second_look(label, look, LabelRule())
+    assert found.tolist() == [Label.TRUE, Label.OPEN, Label.TRUE, Label.FALSE, Label.OPEN, Label.FALSE]
+
+
+def test_excess_of_likelihood_is_told_per_micrograph():
+    value = np.array([10.0, 11, 12, 13, 30, 110, 111, 112, 113, 130, 5, 50, 7, 7, 7, 7, 7])
+    micrograph = np.repeat([0, 1, 2, 3], [5, 5, 2, 5])
+    found = excess(value, micrograph)
+    assert found[:5] == pytest.approx((value[:5] - 12) / 1.4826) and found[5:10] == pytest.approx(found[:5])
+    assert np.isnan(found[10:]).all()  # two particles say nothing of what is usual, nor do equal ones
+
+
+def test_agreement_of_classes_and_picker():
+    label = np.array([Label.TRUE, Label.TRUE, Label.FALSE, Label.FALSE, Label.OPEN, Label.TRUE])
+    assert agreement(label, np.array([0.9, 0.5, 0.5, 0.1, 0.0, np.nan])) == pytest.approx(3.5 / 4)
+    assert agreement(label, np.array([0.1, 0.2, 0.5, 0.6, 0.0, 0.0])) == 0.0
+    assert agreement(label[:2], np.array([0.1, 0.2])) is None
 
 
 def test_best_f2():

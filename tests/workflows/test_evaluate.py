@@ -157,8 +157,9 @@ def test_good_classes_by_rule_by_choice_and_by_ranker(tmp_path: Path, monkeypatc
         found = report("e/")["metrics"]["classes"]
         return found["good_classes"], found["good_particles"]
 
-    assert good("--class2d", "Class2D/job006/") == (3, 80)
-    assert good("--class2d", "Class2D/job006/", "--class-share", "0.15") == (2, 70)
+    wide = ("--class-relative", "1.5")
+    assert good("--class2d", "Class2D/job006/", *wide) == (3, 80)
+    assert good("--class2d", "Class2D/job006/", *wide, "--class-share", "0.15") == (2, 70)
     assert report("e/")["metrics"]["classes"]["rare_classes"] == 1
     assert good("--class2d", "Class2D/job006/", "--class-relative", "1.2") == (2, 50)
     assert good("--class2d", "Class2D/job006/run_it025_model.star", "--class-resolution", "8.5") == (1, 40)

@@ -227,6 +227,69 @@ def test_marks_that_a_later_round_doubts_are_taken_back(project: Simulated, resu
     assert counts(result)["False"] == count and not Path(FEEDBACK, "withdrawn.star").exists()
 
 
+def swapped(made: Result) -> list[str]:
+    """Labels that are all wrong, as files beside what the feedback job judged rightly."""
+    for name, kind in (("true", 2), ("false", 1)):
+        places_of = zip(made.names[made.kind == kind], made.xy[made.kind == kind].tolist(), strict=True)
+        rows = "".join(f"{micrograph},{x},{y}\n" for micrograph, (x, y) in places_of)
+        Path(FEEDBACK, f"wrong_{name}.csv").write_text(f"micrograph,x,y\n{rows}")
+    return ["--add_true", f"{FEEDBACK}wrong_true.csv", "--add_false", f"{FEEDBACK}wrong_false.csv"]
+
+
+def test_a_worse_second_network_does_not_replace_the_old_one(
+    project: Simulated, result: Result, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert feedback() == 0
+    words = ["train", "--mode", "drpnet", "--stage", "classifier", "--o", "External/job011/", "--in_mics", STAR]
+    words += ["--diameter", f"{DIAMETER:g}", "--gpu", "cpu", "--classifier-steps", "8", "--learning-rate", "0.02"]
+    assert main([*words, *swapped(result)]) == 0
+    assert "worse than the one before, which is kept" in capsys.readouterr().err
+    told = json.loads(Path("External/job011/training.json").read_text())
+    assert told["kept_model"] and told["exam"]["after"] < told["exam"]["before"]
+    assert Path("External/job011/kept_old_model").is_file() and not Path("External/job011/training_set.star").exists()
+    second = "External/job012/"
+    assert pick("--model", "External/job011/model.safetensors", "--threshold", "0", job=second) == 0
+    old, new = places(NODE), places(f"{second}autopick.star")
+    assert all(np.array_equal(old[name], new[name]) for name in old), "it picks as before"
+    assert feedback(coords=f"{second}autopick.star", job="External/job013/") == 0
+    assert "another round does not pay: the last training brought a worse model" in capsys.readouterr().out
+
+
+def test_a_worse_deepem_model_does_not_replace_the_old_one(project: Simulated, result: Result) -> None:
+    assert feedback() == 0
+    words = ["train", "--mode", "deepem", "--in_mics", STAR, "--diameter", f"{DIAMETER:g}", "--gpu", "cpu"]
+    words += ["--batch", "4", "--folds", "1"]
+    assert main([*words, "--o", "External/job011/", "--in_coords", "Truth/truth.star", "--steps", "3"]) == 0
+    more = ["--model", "External/job011/model.safetensors", "--steps", "6", "--learning-rate", "0.05"]
+    assert main([*words, *more, "--o", "External/job012/", *swapped(result)]) == 0
+    first, second = (json.loads(Path(f"External/job{n}/training.json").read_text()) for n in ("011", "012"))
+    assert second["kept_model"] and second["threshold"] == first["threshold"]
+    same = [Path(f"External/job{n}/training_set.star").read_text() for n in ("011", "012")]
+    assert same[0] == same[1]
+
+
+def test_labels_that_the_picker_contradicts_end_the_loop(
+    project: Simulated, result: Result, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_class2d(Result(result.names, result.xy, result.score, np.where(result.kind == 2, 1, 2)))
+    assert feedback() == 0
+    said = capsys.readouterr()
+    assert "score higher than those they call true" in said.err and "another round does not pay" in said.out
+    assert not Path(FEEDBACK, "another_round").exists()
+
+
+def test_hardly_anything_good_is_told(project: Simulated, result: Result, capsys: pytest.CaptureFixture[str]) -> None:
+    kind = np.where(np.argsort(np.argsort(-result.score)) < 0.05 * len(result.score), 1, 2)
+    write_class2d(Result(result.names, result.xy, result.score, kind))
+    assert feedback("--class-resolution", "30") == 0
+    assert "are in good classes: look at the class averages" in capsys.readouterr().err
+    assert feedback() == 0  # so few that dirt sets the limit
+    assert "all classes are good" in capsys.readouterr().err
+    write_class2d(result)
+    assert feedback() == 0
+    assert "classes are good" not in (said := capsys.readouterr().err) and "are in good classes" not in said
+
+
 def _select(chosen: list[int]) -> str:
     folder = Path("Select/job010")
     folder.mkdir(parents=True)
