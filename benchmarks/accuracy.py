@@ -14,16 +14,18 @@ import argparse
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from accuracy_calibration import draw, groups_of, table
 from accuracy_scores import Outcome, best_of, draws, interval, outcome_of, resampled
-from accuracy_sets import RATIOS, REAL, Known, names_of, real, selected, simulated
+from accuracy_sets import RATIOS, REAL, Known, names_of, real, recipe_of, selected, simulated
 from contestants import OURS, RIVALS, Bench, found_by
 from numpy.typing import NDArray
 from programs import add_options, our_program, shared_data, topaz_python
 from tables import Value, markdown
+from taught import TAUGHT, taught
 
 PICKERS = ("drpnet", "deepem", *RIVALS)
 HEADER = [
@@ -75,9 +77,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     for name in names:
         known = set_of(name, options, bench)
         for picker in pickers:
-            tried = [outcome_of(each, known) for each in found_by(picker, known, bench, picker in keep)]
-            for label, own in grouped(picker, tried).items():
-                outcomes[name, label] = best_of(own)
+            if picker == TAUGHT and name in REAL:
+                continue
+            own = replace(bench, model=taught_model(name, options, bench)) if picker == TAUGHT else bench
+            tried = [outcome_of(each, known) for each in found_by(picker, known, own, picker in keep)]
+            for label, alike in grouped(picker, tried).items():
+                outcomes[name, label] = best_of(alike)
                 print(
                     f"{name} {label}: AP {outcomes[name, label].ap:.3f} {outcomes[name, label].settings}",
                     file=sys.stderr,
@@ -85,9 +90,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         count = sum(len(xy) for xy in known.particles.values())
         print(f"{name}: {len(known.field.files)} micrographs, {count} particles", file=sys.stderr, flush=True)
     for ratio in RATIOS:
-        alike = [name for name in names if name.endswith(f"-{ratio}")]
-        if alike:
-            print(f"### Simulated, signal-to-noise ratio {ratio}\n\n{simulated_tables(alike, outcomes)}", flush=True)
+        sets = [name for name in names if name.endswith(f"-{ratio}")]
+        if sets:
+            print(f"### Simulated, signal-to-noise ratio {ratio}\n\n{simulated_tables(sets, outcomes)}", flush=True)
     for name in names:
         if name in REAL:
             rows = [row_of(label, [each]) for (other, label), each in outcomes.items() if other == name]
@@ -116,13 +121,23 @@ def set_of(name: str, options: argparse.Namespace, bench: Bench) -> Known:
         data = shared_data(options.data)
         only = selected(options.only, sorted(path.stem for path in (data / "truth").glob("*.star")))
         return real(name, data, only, bench.work)
-    models = options.models or shared_data("").parent / "models"
 
     def simulate(project: Path, words: Sequence[str]) -> None:
         project.parent.mkdir(parents=True, exist_ok=True)
         bench.run([bench.program, "simulate", "--o", project, *words, "--j", str(bench.threads)], bench.work)
 
-    return simulated(name, models, bench.work / "sets", simulate)
+    return simulated(name, structures(options), bench.work / "sets", simulate)
+
+
+def structures(options: argparse.Namespace) -> Path:
+    """The folder of the structures that are simulated."""
+    return Path(options.models or shared_data("").parent / "models")
+
+
+def taught_model(name: str, options: argparse.Namespace, bench: Bench) -> Path:
+    """The model that has learnt from the very structure of a simulated set, made where it is not there yet."""
+    recipe, _ = recipe_of(name)
+    return taught(structures(options) / recipe.file, bench.model, bench.work / "taught" / f"{recipe.name}.safetensors")
 
 
 def grouped(picker: str, tried: Sequence[Outcome]) -> dict[str, list[Outcome]]:
@@ -195,8 +210,10 @@ def differences(sets: Sequence[str], outcomes: Outcomes, mean_ap: Mapping[str, N
     rivals = {name: found for name, found in rivals.items() if found}
     if len(rivals) > 1:
         rivals["the best of them"] = [label for found in list(rivals.values()) for label in found]
+    if TAUGHT in mean_ap:
+        rivals["a model taught the structure"] = [TAUGHT]
     rows: list[list[Value]] = []
-    for own in [label for label in mean_ap if label in OURS]:
+    for own in [label for label in mean_ap if label in OURS and label != TAUGHT]:
         for name, found in rivals.items():
             better = max(found, key=lambda label: np.mean([outcomes[each, label].ap for each in sets]))
             gain = np.mean([outcomes[each, own].ap - outcomes[each, better].ap for each in sets])

@@ -12,6 +12,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from tables import Value, markdown
+from taught import TAUGHT
 
 from relion_ext_picker.evaluation.curves import Matches
 
@@ -84,7 +85,8 @@ def groups_of(
     """Our outcomes by group of sets and picker; `names` are the sets of each group."""
     found: dict[str, dict[str, list[Matches]]] = {}
     for group, sets in names.items():
-        mine = {picker: [outcomes[name, picker] for name in sets if (name, picker) in outcomes] for picker in OURS}
+        mine = {picker: [outcomes[name, picker] for name in sets if (name, picker) in outcomes]
+                for picker in OURS if picker != TAUGHT}  # fmt: skip
         found[group] = {}
         for picker, each in mine.items():
             if each:

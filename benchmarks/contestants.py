@@ -15,6 +15,7 @@ import numpy as np
 from accuracy_sets import Known
 from measure import Cost, run
 from programs import Field, our_pick, thread_limits
+from taught import TAUGHT
 
 from relion_ext_picker.io.coordinates import read_coordinates
 from relion_ext_picker.io.weights import builtin_model, load_model
@@ -33,6 +34,7 @@ OURS: Mapping[str, tuple[str, ...]] = {
     "drpnet-paper-one-stage": ("--mode", "drpnet", "--preset", "paper", "--no-verify"),
     "deepem": ("--mode", "deepem"),
     "deepcryopicker": ("--mode", "deepcryopicker"),
+    TAUGHT: ("--mode", "drpnet"),
 }
 RIVALS = ("topaz", "log")
 

@@ -1,10 +1,11 @@
 """What an ingredient of the general training buys.
 
     python benchmarks/ingredients.py
+    python benchmarks/ingredients.py --model earlier/model.safetensors
 
-The shipped first network of DRPnet goes on learning from simulated fields, once as it was trained and once with each
-ingredient. Average precision of its candidates on fields of hand-made structures, which it never learns from: faint,
-clear, dirty with small crystals, faint in contact. Mean over the seeds of training and the largest distance from it.
+The first network of DRPnet goes on learning from simulated fields, once without and once with each ingredient. Average
+precision of its candidates on fields of hand-made structures, which it never learns from: faint, clear, dirty with
+small crystals, faint in contact. Mean over the seeds of training and the largest distance from it.
 """
 
 from __future__ import annotations
@@ -31,15 +32,16 @@ from relion_ext_picker.training.loop import Schedule, fit
 from relion_ext_picker.training.patches import Labelled
 from relion_ext_picker.workflows.models import load_picker
 from relion_ext_picker.workflows.simulated_training import VALIDATION, fields
+from relion_ext_picker.workflows.training_data import DRAWN
 
 REFERENCE, SIDE, HIT = 32.0, 256, 0.4  # px, px, diameters
-FAINT = (0.004, 3.0)
 INGREDIENTS: Mapping[str, Mapping[str, Any]] = {
-    "as shipped": {},
-    "fainter particles": {"snr": FAINT},
-    "particles in contact": {"in_contact": 0.25},
-    "small crystals": {"facets": True},
-    "all of them": {"snr": FAINT, "in_contact": 0.1, "facets": True},
+    "none of them": {},
+    "fainter particles": {"snr": DRAWN["snr"]},
+    "particles in contact": {"in_contact": DRAWN["in_contact"]},
+    "small crystals": {"facets": DRAWN["facets"]},
+    "all three": DRAWN,
+    "all three, but no dirt at all": {**DRAWN, "soiled": False},
 }
 TESTS: Mapping[str, Mapping[str, Any]] = {
     "faint": {"snr": (0.006, 0.03)},
@@ -52,31 +54,32 @@ TESTS: Mapping[str, Mapping[str, Any]] = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Train, score and print."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--steps", type=int, default=300, metavar="N", help="(default: %(default)s)")
-    parser.add_argument("--batch", type=int, default=32, metavar="N", help="(default: %(default)s)")
-    parser.add_argument("--rate", type=float, default=3e-4, metavar="X", help="learning rate (default: %(default)s)")
+    parser.add_argument("--model", default="", metavar="FILE", help="to go on from, instead of the shipped one")
+    parser.add_argument("--steps", type=int, default=80, metavar="N", help="(default: %(default)s)")
+    parser.add_argument("--batch", type=int, default=16, metavar="N", help="(default: %(default)s)")
+    parser.add_argument("--rate", type=float, default=5e-4, metavar="X", help="learning rate (default: %(default)s)")
     parser.add_argument("--seeds", default="0,1,2", metavar="LIST", help="(default: %(default)s)")
-    parser.add_argument("--fields", type=int, default=80, metavar="N", help="of each test (default: %(default)s)")
-    parser.add_argument("--only", default=",".join(INGREDIENTS), metavar="LIST", help="of: %(default)s")
+    parser.add_argument("--fields", type=int, default=50, metavar="N", help="of each test (default: %(default)s)")
+    parser.add_argument("--only", default="; ".join(INGREDIENTS), metavar="LIST", help="of: %(default)s")
     options = parser.parse_args(argv)
     clouds = tuple(structure_cloud(name) for name in VALIDATION)
     tests = {
         name: fields(FieldSource(REFERENCE, SIDE, clouds, procedural=0, **more), 31, options.fields)
         for name, more in TESTS.items()
     }
-    shipped = load_picker("drpnet", "default", "", torch.device("cpu"))
-    assert isinstance(shipped, DefaultPicker)
-    shipped.card = replace(shipped.card, calibration={})
-    rows: list[list[str | float]] = [["no further training", *scored(shipped, tests), 0.0]]
-    for name in options.only.split(","):
+    begun = load_picker("drpnet", "default", options.model, torch.device("cpu"))
+    assert isinstance(begun, DefaultPicker)
+    begun.card = replace(begun.card, calibration={})
+    rows: list[list[str | float]] = [["no further training", *scored(begun, tests), 0.0]]
+    for name in options.only.split("; "):
         start = time.process_time()
         found = [
-            scored(trained(shipped, INGREDIENTS[name], options, int(seed)), tests) for seed in options.seeds.split(",")
+            scored(trained(begun, INGREDIENTS[name], options, int(seed)), tests) for seed in options.seeds.split(",")
         ]
         mean = np.mean(found, axis=0)
         spread = float(np.abs(np.array(found) - mean).max())
         rows.append([name, *map(float, mean), spread])
-        print(f"{name}: {time.process_time() - start:.0f} CPU s", file=sys.stderr)
+        print(f"{name}: {rows[-1][1:]}, {time.process_time() - start:.0f} CPU s", file=sys.stderr, flush=True)
     print(markdown(["learnt with", *tests, "scatter"], rows, (0, *[3] * len(tests), 3)))
     return 0
 

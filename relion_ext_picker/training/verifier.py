@@ -83,7 +83,7 @@ def calibrated(picker: DefaultPicker, labelled: Sequence[Labelled], radius: floa
         score_map = picker.propose(item.frame)
         rows, cols, score = picker.peaks(score_map, 0.5 * diameter, 0.0)
         xy = score_map.to_original(rows, cols)
-        verified = picker.verify(item.frame, xy, score)
+        verified = picker.judge(cut_windows(item.frame, xy), score)
         odds.append(to_logit(score if verified is None else verified))
         labels.append(match(item.xy, xy, score if verified is None else verified, radius * diameter)[0])
     known = np.concatenate(labels)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -25,6 +26,7 @@ DENSITY_FIELDS = 400
 BLANK_FIELDS = 120
 BLANK_SIDE = 512  # of the order of a micrograph, since scores depend on what else there is in it
 CANDIDATE_SIDE = 192
+DRAWN: Mapping[str, Any] = {"snr": (0.004, 3.0), "in_contact": 0.1, "facets": True}  # of simulated fields
 CANDIDATE_EMPTY = 0.25  # the second network sees more fields without a particle: rejecting is its task
 
 _log = logging.getLogger(__name__)
@@ -72,15 +74,16 @@ def simulated(options: TrainOptions) -> Data:
     seed = VALIDATION_SEED + options.seed
     structures = divided(options.structures, options.seed)
     training = tuple(structures.training.values())
-    candidates = FieldSource(REFERENCE_DIAMETER, CANDIDATE_SIDE, training, empty=CANDIDATE_EMPTY)
+    candidates = FieldSource(REFERENCE_DIAMETER, CANDIDATE_SIDE, training, empty=CANDIDATE_EMPTY, **DRAWN)
     counts = [len(item.xy) for item in fields(candidates, seed + 2, DENSITY_FIELDS)]
-    held_out = FieldSource(REFERENCE_DIAMETER, VALIDATION_SIDE, tuple(structures.validation.values()), procedural=0)
+    known = tuple(structures.validation.values())
+    held_out = FieldSource(REFERENCE_DIAMETER, VALIDATION_SIDE, known, procedural=0, **DRAWN)
     tests = {
-        name: FieldSource(REFERENCE_DIAMETER, VALIDATION_SIDE, (cloud,), procedural=0)
+        name: FieldSource(REFERENCE_DIAMETER, VALIDATION_SIDE, (cloud,), procedural=0, **DRAWN)
         for name, cloud in structures.test.items()
     }
     return Data(
-        source=FieldSource(REFERENCE_DIAMETER, clouds=training),
+        source=FieldSource(REFERENCE_DIAMETER, clouds=training, **DRAWN),
         candidates=candidates,
         validation=fields(held_out, seed, VALIDATION_FIELDS),
         blank=fields(FieldSource(REFERENCE_DIAMETER, BLANK_SIDE, empty=1.0, soiled=False), seed + 1, BLANK_FIELDS),

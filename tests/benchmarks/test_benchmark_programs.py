@@ -181,6 +181,21 @@ def test_what_was_found_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     assert again.automatic is not None and again.automatic["a"][1].tolist() == [0.25] and again.plain == {}
 
 
+def test_the_ceiling_learns_with_its_first_network(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from relion_ext_picker.io.weights import builtin_model, load_model
+
+    program = module("taught", monkeypatch)
+    monkeypatch.setattr(program, "STEPS", 2)
+    monkeypatch.setattr(program, "BATCH", 4)
+    model = program.taught(Path("bgal"), None, tmp_path / "models" / "bgal.safetensors")
+    (card, before), (again, after) = load_model(builtin_model("drpnet")), load_model(model)
+    assert again == card
+    assert all(bool((after["classifier"][name] == value).all()) for name, value in before["classifier"].items())
+    assert any(bool((after["proposer"][name] != value).any()) for name, value in before["proposer"].items())
+    changed = model.stat().st_mtime_ns
+    assert program.taught(Path("nothing"), None, model) == model and model.stat().st_mtime_ns == changed
+
+
 def test_which_sets(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     sets = module("accuracy_sets", monkeypatch)
     known = [*sets.HELD_OUT, *sets.DEVELOPMENT]

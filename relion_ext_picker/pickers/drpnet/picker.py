@@ -20,6 +20,7 @@ from relion_ext_picker.pickers.base import Examples, Progress
 from relion_ext_picker.pickers.drpnet.network import MULTIPLE, STRIDE, WINDOW, build
 from relion_ext_picker.pickers.drpnet.retrain import adapt_verifier
 from relion_ext_picker.pickers.inference import Inference
+from relion_ext_picker.pickers.likeness import informed
 from relion_ext_picker.pickers.views import TURNS, averaged, scaled
 from relion_ext_picker.types import Array, ModelCard, ScoreMap
 
@@ -93,12 +94,19 @@ class DefaultPicker:
         scale = 0.5 * (score_map.grid.scale[0] + score_map.grid.scale[1])
         return local_maxima(score_map.values, distance / scale, max(floor, FLOOR))
 
-    @torch.inference_mode()
     def verify(self, frame: ScoreMap, xy: Array, score: Array) -> Array | None:
-        """See :class:`~relion_ext_picker.pickers.base.Picker`."""
+        """See :class:`~relion_ext_picker.pickers.base.Picker`. All candidates of a micrograph have to be given at once:
+        they are compared with each other, see :mod:`~relion_ext_picker.pickers.likeness`."""
+        windows = cut_windows(frame, xy)
+        judged = self.judge(windows, score)
+        return None if judged is None else informed(windows, judged)
+
+    @torch.inference_mode()
+    def judge(self, windows: Array, score: Array) -> Array | None:
+        """The second network's opinion of single candidates (n, 48, 48) with their first score; None without one."""
         if self._verifier is None:
             return None
-        windows, logits = cut_windows(frame, xy), to_logit(score)
+        logits = to_logit(score)
         out = []
         for start in range(0, len(windows), BATCH):
             part = slice(start, start + BATCH)
