@@ -2,9 +2,9 @@
 
 The networks of the default presets expect particles of one width. Seen at half their width, parts of particles and
 noise look a little like particles; at twice their width they are specks or clumps. So a micrograph is picked at one
-size after the other. With scores p, the measure of a size is ``sum p²`` times the square of ``sum p² / sum p``: how
-many particles there are, and how sure the picker is of one. Its maximum is the diameter, and how fast it falls says how
-well that is known.
+size after the other. With scores p of the first network, which sees the least in noise, the measure of a size is
+``sum p²`` times the square of ``sum p² / sum p``: how many particles there are, and how sure the picker is of one. Its
+maximum is the diameter, and how fast it falls says how well that is known.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def estimate_size(
 
     def measure(diameter: float) -> None:
         progress()
-        request = Request(diameter, threshold=0.0, bright=bright, corrected=False)
+        request = Request(diameter, threshold=0.0, bright=bright, verify=False, corrected=False)
         found = [pick_micrograph(picker, _middle(image, diameter / pixel_size), pixel_size, request)[1]
                  for image in images]  # fmt: skip
         # Every image at every size stands for the same area: what is looked at is less at small sizes.
