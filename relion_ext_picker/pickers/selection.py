@@ -84,7 +84,8 @@ def _choice(falling: np.ndarray[tuple[int], np.dtype[np.float64]], count: int) -
     """The first `count` scores; those that equal the last of them come along."""
     if not len(falling):
         return Choice(0.0, 0, 0.0, 0.0)
-    # Rounded down, so that the pick it belongs to is kept when the number is given by hand.
-    threshold = float(np.floor(falling[count - 1] * 1e4) / 1e4)
-    kept = falling[falling >= threshold]
+    # Rounded down, so that the pick it belongs to is kept when the number is given by hand; scores that are remembered
+    # with as many digits stay as they are. Compared in 32 bits, as picks are when they are written.
+    threshold = float(np.floor(falling[count - 1] * 1e4 + 0.01) / 1e4)
+    kept = falling[falling.astype(np.float32) >= np.float32(threshold)]
     return Choice(threshold, len(kept), float(kept.mean()), float(kept.sum() / max(falling.sum(), 1e-12)))

@@ -49,3 +49,10 @@ def test_as_many_as_expected() -> None:
     assert 0.2 < threshold_for_count(scores, 3).threshold <= 0.7
     assert threshold_for_count(scores, 9).picks == 5
     assert threshold_for_count([], 3).picks == 0
+
+
+@pytest.mark.parametrize("last", [0.9996, 0.9994, 0.5001, 0.0007])
+def test_scores_of_four_digits_are_counted_as_they_are_written(last: float) -> None:
+    scores = np.array([0.9999, last, last - 1e-4, last - 2e-4], np.float32)  # as a job remembers them
+    choice = threshold_for_count([scores], 2)
+    assert choice.picks == np.count_nonzero(scores >= choice.threshold) == 2

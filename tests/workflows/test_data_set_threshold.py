@@ -48,10 +48,9 @@ def test_expected_density_counts_over_all_micrographs(project: Simulated) -> Non
     area = sum(w * h * item.pixel_size**2 for (w, h), item in zip(sides, micrographs, strict=True)) * 1e-8
     wanted = 12
     assert pick("--expected-density", str(wanted / area)) == 0
-    found = written(project)  # particles as plain as these have scores that are equal, or nearly
-    assert wanted <= len(found) < wanted + 8
+    found = written(project)
     assert found[:wanted] == pytest.approx(remembered()[:wanted], abs=1e-4)
-    assert found[-1] == pytest.approx(found[wanted - 1], abs=2e-3)
+    assert all(score == found[wanted - 1] for score in found[wanted:])  # equal ones come along
     assert pick("--expected-density", str(1e5), "--threshold", "0.3") == 0
     assert written(project) and min(written(project)) >= 0.3  # a threshold that is given holds
 
