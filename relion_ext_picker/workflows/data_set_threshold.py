@@ -21,7 +21,7 @@ from relion_ext_picker.report.summary import MicrographSummary
 from relion_ext_picker.types import Micrograph, Picks
 from relion_ext_picker.workflows.record import Entry, Record
 
-DOUBTFUL = 0.5  # expected F1 below which the micrographs may as well hold noise alone
+DOUBTFUL = 0.6  # expected F1 below which the micrographs may as well hold noise alone
 PER_UM2 = 1e-8  # µm² of 1 Å²
 
 _log = logging.getLogger(__name__)
