@@ -45,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--simulate", metavar="'--OPTION VALUE ...'", help="options of simulate (default: %(default)s)",
                         default="--preset trpv1 --micrographs 18 --contaminants 1.5 --contaminant-kinds "
-                        "carbon,hole,crystal,ethane,gold --snr 0.05 --seed 301")  # fmt: skip
+                        "carbon,hole,crystal,ethane,gold --snr 0.02 --seed 301")  # fmt: skip
     parser.add_argument("--symmetry", default="C4", help="of the particle (default: %(default)s)")
     parser.add_argument("--mode", default="drpnet", help="that picks (default: %(default)s)")
     parser.add_argument("--bin", type=float, default=3.0, metavar="F", help="reduce particles by this (default: 3)")
