@@ -145,7 +145,8 @@ def pick_prepared(
     diameter = request.diameter / pixel_size
     # A particle cut by the edge is worth the less, the more of it is missing: Extract would fill the box with grey.
     score = score * share_inside(xy, shape, diameter)
-    usual = picker.card.calibration.get("density", 0.0) if request.corrected else 0.0
+    known = request.verify and "comparer" in picker.card.networks  # which has seen how many particles there are
+    usual = picker.card.calibration.get("density", 0.0) if request.corrected and not known else 0.0
     if usual:  # of the whole micrograph: what a score means must not depend on what else is asked for
         area = shape[0] * shape[1] / diameter**2
         score = conditioned(score, share_of_usual(score[thin(xy, score, APART * diameter)], area, usual))

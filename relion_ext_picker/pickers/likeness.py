@@ -13,6 +13,7 @@ A candidate does not contribute to the mean particle that it is compared with, o
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -46,25 +47,42 @@ def informed(windows: Array, score: Array) -> Array:
     chance = score.astype(np.float64)
     if min(chance.sum(), (1 - chance).sum()) < FEWEST:
         return score
-    alike = likeness(windows, score)
-    ratio = _log_normal(alike, chance) - _log_normal(alike, 1 - chance)
+    ratio = log_ratio(compared(windows, score).likeness, chance)
     clipped = np.clip(chance, SURE, 1 - SURE)
     return np.asarray(expit(np.log(clipped / (1 - clipped)) + np.clip(ratio, -LIMIT, LIMIT)), np.float32)
 
 
-def likeness(windows: Array, score: Array) -> NDArray[np.float64]:
-    """Product of every window's profile, at the best place near its centre, with the mean one of the other windows.
+@dataclass(frozen=True)
+class Compared:
+    """Candidates of a micrograph beside its mean likely particle.
+
+    Attributes
+    ----------
+    likeness : ndarray, shape (n,), float64
+        Product of a candidate's profile, at the best place near its centre, with the mean one of the other windows, in
+        units of its own.
+    own : ndarray, shape (n, rings), float32
+        Profile of each candidate at that place.
+    mean : ndarray, shape (n, rings), float64
+        Mean profile of the others.
+    counts : ndarray, shape (rings,), float32
+        Px of each ring.
+    """
+
+    likeness: NDArray[np.float64]
+    own: Array
+    mean: NDArray[np.float64]
+    counts: Array
+
+
+def compared(windows: Array, score: Array) -> Compared:
+    """Compare every window with the mean of the others.
 
     Parameters
     ----------
     windows : ndarray, shape (n, side, side), float32
     score : ndarray, shape (n,), float32
         Weights before they are squared; not all 0.
-
-    Returns
-    -------
-    ndarray, shape (n,), float64
-        In units of its own; the scale does not matter.
     """
     side = windows.shape[1]
     averages, counts = _rings(side)
@@ -74,7 +92,24 @@ def likeness(windows: Array, score: Array) -> NDArray[np.float64]:
     weight /= weight.sum()
     own = weight[:, None] * profiles[:, profiles.shape[1] // 2]
     others = (own.sum(axis=0) - own) / np.maximum(1 - weight[:, None], 1e-3)
-    return np.asarray(np.einsum("npr,nr->np", profiles, others * counts).max(axis=1))
+    products = np.einsum("npr,nr->np", profiles, others * counts)
+    best = products.argmax(axis=1)
+    each = np.arange(len(windows))
+    return Compared(products[each, best], profiles[each, best], others, counts)
+
+
+def log_ratio(likeness: NDArray[np.float64], chance: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Log of how much denser particles lie at a likeness than other candidates; 0 where there is too little of either.
+
+    Parameters
+    ----------
+    likeness : ndarray, shape (n,)
+    chance : ndarray, shape (n,)
+        That a candidate is a particle.
+    """
+    if min(chance.sum(), (1 - chance).sum()) < FEWEST:
+        return np.zeros(len(chance))
+    return _log_normal(likeness, chance) - _log_normal(likeness, 1 - chance)
 
 
 @lru_cache(maxsize=2)

@@ -72,6 +72,8 @@ class FieldGenerator:
         Share of fields with packed particles.
     facets : bool
         Small crystals with straight edges are among the dirt.
+    sparse : bool
+        Few particles are as common as many: densities are drawn evenly in their logarithm.
     """
 
     def __init__(
@@ -88,12 +90,13 @@ class FieldGenerator:
         soiled: bool = True,
         in_contact: float = 0.0,
         facets: bool = False,
+        sparse: bool = False,
     ) -> None:
         self._rng = np.random.default_rng(seed)
         self._reference, self._side, self._highpass, self._snr = reference, side, highpass, snr
         self._size = fft.next_fast_len(side + 2 * BORDER, real=True)
         self._clouds, self._procedural, self._empty, self._soiled = list(clouds), procedural, empty, soiled
-        self._in_contact, self._facets = in_contact, facets
+        self._in_contact, self._facets, self._sparse = in_contact, facets, sparse
 
     def draw(self) -> Field:
         """The next field."""
@@ -101,7 +104,7 @@ class FieldGenerator:
         cloud = self._particle()
         diameter = self._reference * float(np.clip(np.exp(rng.normal(0, 0.11)), 0.72, 1.35))
         empty = rng.random() < self._empty
-        xy = np.zeros((0, 2), np.float32) if empty else places(size, diameter, rng, self._in_contact)
+        xy = np.zeros((0, 2), np.float32) if empty else places(size, diameter, rng, self._in_contact, self._sparse)
         canvas = Canvas(np.zeros((size, size), np.float32), np.zeros((size, size), bool))
         signal = project(cloud, diameter, xy, size, rng)
         dirty = self._soiled and add_dirt(canvas, self._reference, rng, self._facets)
@@ -186,7 +189,7 @@ class FieldSource:
         Side of a patch, px.
     clouds : tuple of PointCloud
     procedural, empty, in_contact : float
-    soiled, facets : bool
+    soiled, facets, sparse : bool
     snr : (float, float)
         See :class:`FieldGenerator`.
     """
@@ -200,12 +203,13 @@ class FieldSource:
     snr: tuple[float, float] = SNR
     in_contact: float = 0.0
     facets: bool = False
+    sparse: bool = False
 
     def draws(self, seed: int) -> Callable[[], tuple[Array, Array]]:
         """An endless supply of (image (side, side), centres (n, 2))."""
         generator = FieldGenerator(
             seed, self.reference, self.side, clouds=self.clouds, procedural=self.procedural, empty=self.empty,
-            soiled=self.soiled, snr=self.snr, in_contact=self.in_contact, facets=self.facets,
+            soiled=self.soiled, snr=self.snr, in_contact=self.in_contact, facets=self.facets, sparse=self.sparse,
         )  # fmt: skip
 
         def draw() -> tuple[Array, Array]:

@@ -11,10 +11,13 @@ from scipy import ndimage
 from relion_ext_picker.simulation.procedural import PointCloud
 from relion_ext_picker.types import Array
 
+SPARSE = (0.03, 1.2)  # particles to a square of one diameter, where few are as common as many
 SHARPEST = 0.5  # px: standard deviation that the points of a particle have at least, so that pixels do not show
 
 
-def places(size: int, diameter: float, rng: np.random.Generator, in_contact: float = 0.0) -> Array:
+def places(
+    size: int, diameter: float, rng: np.random.Generator, in_contact: float = 0.0, sparse: bool = False
+) -> Array:
     """Centres of particles with a random density and a random smallest distance.
 
     Parameters
@@ -26,6 +29,8 @@ def places(size: int, diameter: float, rng: np.random.Generator, in_contact: flo
     rng : numpy.random.Generator
     in_contact : float
         Share of the fields in which they are packed, see :func:`packed`.
+    sparse : bool
+        Densities are drawn evenly in their logarithm.
 
     Returns
     -------
@@ -34,8 +39,8 @@ def places(size: int, diameter: float, rng: np.random.Generator, in_contact: flo
     """
     if in_contact and rng.random() < in_contact:
         return packed(size, diameter, rng)
-    crowd = rng.uniform(0.02, 1.0) ** 1.3 * 1.25 * size**2 / diameter**2
-    wanted = max(1, int(round(crowd)))
+    density = math.exp(rng.uniform(*np.log(SPARSE))) if sparse else rng.uniform(0.02, 1.0) ** 1.3 * 1.25
+    wanted = max(1, int(round(density * size**2 / diameter**2)))
     apart = diameter * (rng.uniform(0.85, 1.15) if rng.random() < 0.75 else rng.uniform(0.45, 0.85))
     return keep_apart(rng.uniform(0, size - 1, (wanted * 12, 2)).astype(np.float32), apart, wanted)
 

@@ -25,11 +25,11 @@ from relion_ext_picker.simulation.fields import FieldSource
 from relion_ext_picker.simulation.procedural import PointCloud
 from relion_ext_picker.training.calibration import quietened
 from relion_ext_picker.training.deepem_default import EMPTY, FIELD, train_general
-from relion_ext_picker.training.loop import Schedule
 from relion_ext_picker.training.windows import HIT_RADIUS
 from relion_ext_picker.types import Grid, ScoreMap
 from relion_ext_picker.workflows.deepem_learning import first_picker
-from relion_ext_picker.workflows.simulated_training import divided
+from relion_ext_picker.workflows.interrupted import forget, forget_other, fresh_seed, kept_schedule
+from relion_ext_picker.workflows.simulated_training import DRAWN, divided
 
 MODEL = "model.safetensors"
 FIELDS, SIDE, SEED = 200, 256, 987_654  # what it is tested on
@@ -61,15 +61,17 @@ def train_general_model(job: JobDirectory, options: TrainOptions, device: torch.
             "--in_coords"
         )
     start = cast(DefaultDeepEM, first_picker(options, device))
-    schedule = Schedule(options.steps, options.learning_rate, report=max(1, min(100, options.steps // 10)))
+    forget_other(job, options)
+    schedule = kept_schedule(job, "only", options.steps, options.learning_rate)
 
     def tell(line: str, network: nn.Module) -> None:
         job.check_abort()
         _log.info("%s", line)
 
     structures = divided(options.structures, options.seed)
-    source = FieldSource(REFERENCE_DIAMETER, FIELD, tuple(structures.training.values()), empty=EMPTY)
-    trained = quiet(train_general(start, source, schedule, tell, options.seed, options.batch), options.seed)
+    source = FieldSource(REFERENCE_DIAMETER, FIELD, tuple(structures.training.values()), empty=EMPTY, **DRAWN)
+    trained = train_general(start, source, schedule, tell, fresh_seed(options.seed, schedule), options.batch)
+    trained = quiet(trained, options.seed)
     scores = _test(trained, {**structures.validation, **structures.test}, options.seed)
     told = {
         "precision": scores.precision, "recall": scores.recall, "f1": scores.f1, "average_precision": scores.ap or 0.0,
@@ -86,6 +88,7 @@ def train_general_model(job: JobDirectory, options: TrainOptions, device: torch.
     job.write(MODEL, lambda path: save_model(path, card, trained.state()))
     text = json.dumps({"threshold": card.threshold, **provenance}, indent=1) + "\n"
     job.write("training.json", lambda path: path.write_text(text, encoding="utf-8"))
+    forget(job)
     job.declare(MODEL, "model")
 
 
@@ -99,7 +102,7 @@ def quiet(picker: DefaultDeepEM, seed: int) -> DefaultDeepEM:
 
 def _test(picker: DefaultDeepEM, structures: Mapping[str, PointCloud], seed: int) -> Scores:
     """Scores at the threshold on fields of structures that were not trained on."""
-    source = FieldSource(REFERENCE_DIAMETER, SIDE, tuple(structures.values()), procedural=0, empty=EMPTY)
+    source = FieldSource(REFERENCE_DIAMETER, SIDE, tuple(structures.values()), procedural=0, empty=EMPTY, **DRAWN)
     draw = source.draws(SEED + seed)
     truth, picks = {}, {}
     for number in range(FIELDS):

@@ -10,6 +10,7 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -23,6 +24,7 @@ from relion_ext_picker.types import Grid, ScoreMap
 
 VALIDATION, TEST = ("20s", "bgal", "small"), ("apoferritin", "klh", "ribosome", "trpv1")  # hand-made structures
 SHARE = 0.2  # of the user's structures for validation, and as many for the test
+DRAWN: Mapping[str, Any] = {"snr": (0.004, 3.0), "in_contact": 0.1, "facets": True}  # of simulated fields
 FEWEST = 3  # structures that can be divided; fewer are all learnt from
 
 _log = logging.getLogger(__name__)

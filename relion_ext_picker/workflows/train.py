@@ -6,7 +6,7 @@ import json
 import logging
 import platform
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -19,24 +19,26 @@ from relion_ext_picker.io.weights import save_model
 from relion_ext_picker.options import TrainOptions, with_plain_model, with_recipe
 from relion_ext_picker.pickers.base import Picker, Request, pick_prepared
 from relion_ext_picker.pickers.drpnet.network import REFERENCE_DIAMETER, Proposer
-from relion_ext_picker.pickers.drpnet.picker import NEW_CLASSIFIER, DefaultPicker
+from relion_ext_picker.pickers.drpnet.picker import COMPARER, NEW_CLASSIFIER, DefaultPicker, without_comparer
 from relion_ext_picker.relion.job import JobDirectory
 from relion_ext_picker.training.batches import patch_batches, proposer_loss
 from relion_ext_picker.training.calibration import quiet_density
-from relion_ext_picker.training.loop import Batch, Schedule, fit, steps_done
+from relion_ext_picker.training.comparer import lesson_of, with_comparer
+from relion_ext_picker.training.loop import Batch, Schedule, fit
 from relion_ext_picker.training.patches import Labelled
 from relion_ext_picker.training.verifier import Draw, calibrated, candidate_batches, verifier_loss
 from relion_ext_picker.types import Array, Grid, ModelCard, ScoreMap
+from relion_ext_picker.workflows.interrupted import forget, forget_other, fresh_seed, kept_schedule
 from relion_ext_picker.workflows.models import choose_device, load_picker
 from relion_ext_picker.workflows.training_data import Data, from_coordinates, simulated
 
 MODEL = "model.safetensors"
 CHECKPOINT = "checkpoint.safetensors"  # what there was at the last progress line; a usable model
-STATE = "{}_network.state.safetensors"  # from which an interrupted training goes on
-FRESH = 7919  # patches after an interruption are others than before it
 NOISY = 0.05  # of the blank fields may have picks
 PROBABLE = 0.5  # what simulated particles set the threshold to: rather a particle than not
 HIT = 0.4  # matching radius as a fraction of the diameter
+CROWDS, FEWEST_CROWDS, COMPARISON_SEED = 4000, 60, 31_337  # simulated micrographs that the comparison learns from
+COMPARISON_STEPS, COMPARISON_RATE = 1500, 3e-3
 PROPOSER = (32, 64, 96, 128)  # widths of a network from scratch
 
 _log = logging.getLogger(__name__)
@@ -79,7 +81,7 @@ def _train(job: JobDirectory, options: TrainOptions) -> None:
     torch.manual_seed(options.seed)
     start = start_picker(options, device)
     data = simulated(options) if options.simulated else from_coordinates(options, start)
-    job.settings_changed(_settings(options), (STATE.format("*"),))
+    forget_other(job, options)
     if not options.scratch:
         _tell("before", start, data)
     picker = _trained(job, start, data, options)
@@ -89,6 +91,8 @@ def _train(job: JobDirectory, options: TrainOptions) -> None:
     noise = [item.frame for item in data.blank]
     density = quiet_density(picker, noise, data.density, PROBABLE, NOISY) if noise else data.density
     picker.card = replace(picker.card, calibration={"density": round(density, 4)})
+    if data.crowds and options.stage != "proposer":
+        picker = _compared(job, picker, data, options)
     everything = _validate(picker, data.validation, 0.0)
     threshold = float(np.clip(_threshold(picker, data, everything.best_threshold), 0.05, 0.95))
     picker.card = replace(picker.card, threshold=round(threshold, 3))
@@ -105,18 +109,12 @@ def _train(job: JobDirectory, options: TrainOptions) -> None:
     }  # fmt: skip
     card = replace(picker.card, provenance=provenance)
     job.write(MODEL, lambda path: save_model(path, card, picker.state()))
-    for left in (CHECKPOINT, STATE.format("first"), STATE.format("second")):
-        (job.path / left).unlink(missing_ok=True)
+    (job.path / CHECKPOINT).unlink(missing_ok=True)
+    forget(job)
     text = json.dumps({"threshold": card.threshold, **provenance}, indent=1) + "\n"
     job.write("training.json", lambda path: path.write_text(text, encoding="utf-8"))
     job.declare(MODEL, "model")
     _log.info("model: %s%s, threshold %.3f", job.prefix, MODEL, card.threshold)
-
-
-def _settings(options: TrainOptions) -> dict[str, object]:
-    """What the result depends on: an interrupted training with the same settings goes on."""
-    ignored = ("o", "j", "gpu", "pipeline_control", "relion_version")
-    return {name: value for name, value in asdict(options).items() if name not in ignored}
 
 
 def _stages(options: TrainOptions) -> dict[str, object]:
@@ -149,7 +147,8 @@ def _trained(job: JobDirectory, start: DefaultPicker, data: Data, options: Train
     """Train the stages asked for, the second on what the first then proposes."""
 
     device = start.device
-    networks = start.state()
+    networks = {name: state for name, state in start.state().items() if name != COMPARER}
+    start = DefaultPicker(without_comparer(start.card), networks, device)
 
     def progress(name: str, stage: str) -> Callable[[str, nn.Module], None]:
         def tell(line: str, network: nn.Module) -> None:
@@ -164,8 +163,8 @@ def _trained(job: JobDirectory, start: DefaultPicker, data: Data, options: Train
     torch.set_num_threads(max(1, options.j - ahead))
     if options.stage in ("both", "proposer"):
         proposer = start.network("proposer")
-        schedule = _schedule(job, "first", options.steps, options.learning_rate)
-        seed = options.seed + FRESH * steps_done(schedule.state)
+        schedule = kept_schedule(job, "first", options.steps, options.learning_rate)
+        seed = fresh_seed(options.seed, schedule)
         batches = patch_batches(data.source, seed, REFERENCE_DIAMETER, options.batch, workers=int(options.j > 1))
         watched = _until_abort(batches, job)
         fitted = fit(proposer, watched, proposer_loss, schedule, device, progress("first network", "proposer"))
@@ -173,8 +172,8 @@ def _trained(job: JobDirectory, start: DefaultPicker, data: Data, options: Train
         start = DefaultPicker(start.card, networks, device)
     if options.stage in ("both", "classifier"):
         verifier = start.network("classifier")
-        schedule = _schedule(job, "second", options.classifier_steps, 0.5 * options.learning_rate)
-        seed = options.seed + FRESH * steps_done(schedule.state)
+        schedule = kept_schedule(job, "second", options.classifier_steps, 0.5 * options.learning_rate)
+        seed = fresh_seed(options.seed, schedule)
         draw = _watched(data.candidates.draws(seed + 1), job)
         found = candidate_batches(start, draw, seed, 4 * options.batch)
         fitted = fit(verifier, found, verifier_loss, schedule, device, progress("second network", "classifier"))
@@ -182,12 +181,18 @@ def _trained(job: JobDirectory, start: DefaultPicker, data: Data, options: Train
     return DefaultPicker(start.card, networks, device)
 
 
-def _schedule(job: JobDirectory, name: str, steps: int, rate: float) -> Schedule:
-    state = job.path / STATE.format(name)
-    done = steps_done(state)
-    if done:
-        _log.info("%s network: goes on after step %d of an interrupted training", name, done)
-    return Schedule(steps, rate, report=max(1, min(100, steps // 10)), state=state)
+def _compared(job: JobDirectory, picker: DefaultPicker, data: Data, options: TrainOptions) -> DefaultPicker:
+    """The picker with what has the last word, taught on micrographs that neither network has seen."""
+    fields = min(CROWDS, max(FEWEST_CROWDS, options.classifier_steps))
+
+    def told(number: int) -> None:
+        job.check_abort()
+        if number % 500 == 0:
+            _log.info("comparison: field %d/%d", number, fields)
+
+    lesson = lesson_of(picker, data.crowds, fields, HIT, COMPARISON_SEED + options.seed, told)
+    schedule = Schedule(COMPARISON_STEPS, COMPARISON_RATE, weight_decay=0.01, report=COMPARISON_STEPS // 5)
+    return with_comparer(picker, lesson, schedule, lambda line, _: _log.info("comparison: %s", line), options.seed)
 
 
 def _until_abort(batches: Iterator[Batch], job: JobDirectory) -> Iterator[Batch]:

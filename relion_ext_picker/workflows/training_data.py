@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
@@ -16,7 +15,7 @@ from relion_ext_picker.simulation.fields import FieldSource
 from relion_ext_picker.training.batches import Source
 from relion_ext_picker.training.patches import Labelled, MicrographSource
 from relion_ext_picker.workflows.labelled import read_labelled, split
-from relion_ext_picker.workflows.simulated_training import divided, fields
+from relion_ext_picker.workflows.simulated_training import DRAWN, divided, fields
 
 VALIDATION_FIELDS = 300
 TEST_FIELDS = 60  # of each structure
@@ -26,7 +25,8 @@ DENSITY_FIELDS = 400
 BLANK_FIELDS = 120
 BLANK_SIDE = 512  # of the order of a micrograph, since scores depend on what else there is in it
 CANDIDATE_SIDE = 192
-DRAWN: Mapping[str, Any] = {"snr": (0.004, 3.0), "in_contact": 0.1, "facets": True}  # of simulated fields
+CROWD_SIDES = {256: 0.3, 384: 0.3, 512: 0.25, 896: 0.15}  # px, of whole micrographs and their shares
+CROWD_EMPTY = 0.1
 CANDIDATE_EMPTY = 0.25  # the second network sees more fields without a particle: rejecting is its task
 
 _log = logging.getLogger(__name__)
@@ -52,6 +52,8 @@ class Data:
         For the model card.
     test : mapping of list of Labelled
         What nothing was decided on, by structure.
+    crowds : sequence of (Source, float)
+        Micrographs with their share, for what compares the candidates of a micrograph; may be none.
     """
 
     source: Source
@@ -61,6 +63,7 @@ class Data:
     density: float
     told: dict[str, object]
     test: Mapping[str, list[Labelled]] = field(default_factory=dict)
+    crowds: Sequence[tuple[Source, float]] = ()
 
 
 def simulated(options: TrainOptions) -> Data:
@@ -90,6 +93,10 @@ def simulated(options: TrainOptions) -> Data:
         density=float(np.mean(counts)) * (REFERENCE_DIAMETER / CANDIDATE_SIDE) ** 2,
         told=structures.told(),
         test={name: fields(source, seed + 3, TEST_FIELDS) for name, source in tests.items()},
+        crowds=[
+            (FieldSource(REFERENCE_DIAMETER, side, training, empty=CROWD_EMPTY, sparse=True, **DRAWN), share)
+            for side, share in CROWD_SIDES.items()
+        ],
     )
 
 

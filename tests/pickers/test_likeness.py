@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.special import expit, logit
 
-from relion_ext_picker.pickers.likeness import FEWEST, LIMIT, informed, likeness
+from relion_ext_picker.pickers.likeness import FEWEST, LIMIT, compared, informed
 
 SIDE = 48
 Y, X = np.mgrid[:SIDE, :SIDE] - SIDE // 2
@@ -40,7 +40,7 @@ def test_noise_is_not_like_itself():
     rng = np.random.default_rng(2)
     windows, score, _ = candidates(200, rng, strength=0.0)
     few = score * 0.05  # a handful of doubtful candidates, which make up the mean particle
-    alike = likeness(windows, few)
+    alike = compared(windows, few).likeness
     assert abs(np.corrcoef(alike, few**2)[0, 1]) < 0.15
     assert informed(windows, few).mean() < 1.5 * few.mean()
 

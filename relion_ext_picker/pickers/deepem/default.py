@@ -20,10 +20,12 @@ from relion_ext_picker.pickers.base import Examples, Progress
 from relion_ext_picker.pickers.deepem.default_network import STRIDE, Shape, WindowNetwork
 from relion_ext_picker.pickers.deepem.network import NETWORK, ONE_NETWORK
 from relion_ext_picker.pickers.inference import Inference
+from relion_ext_picker.pickers.likeness import informed
 from relion_ext_picker.pickers.views import TURNS, averaged, cut_windows, scaled
 from relion_ext_picker.types import Array, ModelCard, ScoreMap
 
 REFERENCE_DIAMETER = 32.0  # px; the window of 64 px shows the particle and what is around it
+COMPARED = 48  # px, side of what is compared: 1.5 diameters
 CORE = 1024  # side of a tile, px of the prepared image
 FLOOR = 0.002  # candidates below this are never particles and would only cost time
 SLOPE, INTERCEPT = "slope", "intercept"  # names of the card's constants that turn log odds into a probability
@@ -106,8 +108,9 @@ class DefaultDeepEM:
         return cut_windows(frame, xy, self.shape.window)
 
     def verify(self, frame: ScoreMap, xy: Array, score: Array) -> Array | None:
-        """None: there is no second network."""
-        return None
+        """Scores that take account of how like the candidates are to the particles among them, see
+        :mod:`~relion_ext_picker.pickers.likeness`; all candidates of a micrograph have to be given at once."""
+        return informed(cut_windows(frame, xy, COMPARED), score)
 
     def examples(self, frame: ScoreMap, xy: Array, score: Array) -> Examples:
         """Not of this mode: raises InputError."""

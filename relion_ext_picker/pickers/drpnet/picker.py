@@ -17,7 +17,8 @@ from relion_ext_picker.image.normalise import standardise
 from relion_ext_picker.image.peaks import local_maxima
 from relion_ext_picker.image.tiles import tiles
 from relion_ext_picker.pickers.base import Examples, Progress
-from relion_ext_picker.pickers.drpnet.network import MULTIPLE, STRIDE, WINDOW, build
+from relion_ext_picker.pickers.drpnet.comparer import Comparer, settled
+from relion_ext_picker.pickers.drpnet.network import MULTIPLE, STRIDE, WINDOW, build, to_logit
 from relion_ext_picker.pickers.drpnet.retrain import adapt_verifier
 from relion_ext_picker.pickers.inference import Inference
 from relion_ext_picker.pickers.likeness import informed
@@ -28,7 +29,8 @@ CORE = 1024  # side of a tile, px of the prepared image
 HALO = 96  # more than half the receptive field of the proposer
 FLOOR = 0.01  # candidates below this are never particles and would only cost time
 BATCH = 128  # windows at a time
-LOGIT_LIMIT = 1e-4
+FIRST, COMPARER = "proposer", "comparer"
+NAMES = (FIRST, "classifier", COMPARER)
 # The second network that a model without one gets.
 NEW_CLASSIFIER: dict[str, Any] = {"architecture": "verifier", "config": {"widths": [24, 32, 64, 96]}}
 SURE, UNSURE = 0.75, 0.15  # scores from which and up to which the proposer is trusted when it teaches the verifier
@@ -41,7 +43,7 @@ class DefaultPicker:
     ----------
     card : ModelCard
     networks : mapping
-        State dictionaries of "proposer" and, optionally, "classifier".
+        State dictionaries of "proposer" and, optionally, "classifier" and "comparer".
     device : torch.device
     views : int
         Rotations of the micrograph that the proposer sees and averages, 1 to 4.
@@ -58,10 +60,10 @@ class DefaultPicker:
         self.card = card
         self.device = device
         self.turns = TURNS[views]
-        names = ("proposer", "classifier") if "classifier" in networks else ("proposer",)
-        self._networks = {name: _load(card, name, networks, device) for name in names}
+        self._networks = {name: _load(card, name, networks, device) for name in NAMES if name in (FIRST, *networks)}
         self._proposer = Inference(self._networks["proposer"])
         self._verifier = Inference(self._networks["classifier"]) if "classifier" in networks else None
+        self._comparer = self._networks.get(COMPARER)
 
     def prepare(self, image: Array, pixel_size: float, diameter: float, *, bright: bool = False) -> ScoreMap:
         """See :class:`~relion_ext_picker.pickers.base.Picker`.
@@ -96,10 +98,15 @@ class DefaultPicker:
 
     def verify(self, frame: ScoreMap, xy: Array, score: Array) -> Array | None:
         """See :class:`~relion_ext_picker.pickers.base.Picker`. All candidates of a micrograph have to be given at once:
-        they are compared with each other, see :mod:`~relion_ext_picker.pickers.likeness`."""
+        they are compared with each other, see :mod:`~relion_ext_picker.pickers.drpnet.comparer`, or
+        :mod:`~relion_ext_picker.pickers.likeness` for models without that network."""
         windows = cut_windows(frame, xy)
         judged = self.judge(windows, score)
-        return None if judged is None else informed(windows, judged)
+        if judged is None:
+            return None
+        if isinstance(self._comparer, Comparer):
+            return settled(self._comparer, windows, score, judged)
+        return informed(windows, judged)
 
     @torch.inference_mode()
     def judge(self, windows: Array, score: Array) -> Array | None:
@@ -136,7 +143,7 @@ class DefaultPicker:
 
     def retrained(self, examples: Sequence[Examples], seed: int, progress: Progress) -> DefaultPicker:
         """See :class:`~relion_ext_picker.pickers.base.Picker`. Raises InputError when there are too few examples."""
-        card = replace(self.card, networks={"classifier": NEW_CLASSIFIER, **self.card.networks})
+        card = without_comparer(replace(self.card, networks={"classifier": NEW_CLASSIFIER, **self.card.networks}))
         adapted = adapt_verifier(self.network("classifier"), examples, seed, self.device, progress)
         networks = {"proposer": self._networks["proposer"].state_dict(), "classifier": adapted.state_dict()}
         return DefaultPicker(card, networks, self.device, len(self.turns))
@@ -160,6 +167,11 @@ class DefaultPicker:
         }
 
 
+def without_comparer(card: ModelCard) -> ModelCard:
+    """Card of a model whose networks learn from other data: what compares their scores no longer knows them."""
+    return replace(card, networks={name: entry for name, entry in card.networks.items() if name != COMPARER})
+
+
 def cut_windows(frame: ScoreMap, xy: Array) -> Array:
     """Windows of the prepared image around candidates, zero beyond its edge: (n, 48, 48) float32."""
     rows, cols = frame.grid.from_original(xy)
@@ -169,12 +181,6 @@ def cut_windows(frame: ScoreMap, xy: Array) -> Array:
     top, left = np.clip(top, 0, frame.values.shape[0]), np.clip(left, 0, frame.values.shape[1])
     view = np.lib.stride_tricks.sliding_window_view(padded, (WINDOW, WINDOW))
     return np.ascontiguousarray(view[top, left], np.float32)
-
-
-def to_logit(score: Array) -> Array:
-    """Log odds of scores, finite."""
-    clipped = np.clip(score, LOGIT_LIMIT, 1 - LOGIT_LIMIT).astype(np.float64)
-    return np.log(clipped / (1 - clipped)).astype(np.float32)
 
 
 def _strided(part: tuple[slice, slice]) -> tuple[slice, slice]:
@@ -189,7 +195,7 @@ def _image_batch(windows: Array, device: torch.device) -> Tensor:
 def _load(card: ModelCard, name: str, networks: Mapping[str, Mapping[str, Tensor]], device: torch.device) -> nn.Module:
     try:
         entry = card.networks[name]
-        network = build(entry["architecture"], entry["config"])
+        network = Comparer(**entry["config"]) if name == COMPARER else build(entry["architecture"], entry["config"])
         network.load_state_dict(
             {key: value.float() if value.is_floating_point() else value for key, value in networks[name].items()}
         )
