@@ -38,8 +38,8 @@ def lesson_of(
     radius: float,
     seed: int,
     told: Callable[[int], None] = lambda _: None,
-) -> Lesson:
-    """What the two networks of a picker say of simulated micrographs, with the truth.
+) -> Lesson | None:
+    """What the two networks of a picker say of simulated micrographs, with the truth; None where that teaches nothing.
 
     Parameters
     ----------
@@ -74,6 +74,9 @@ def lesson_of(
         assert judged is not None
         hits, _ = match(truth, xy, score, radius * diameter)
         parts.append((*facts(windows, score, judged), hits.astype(np.float32)))
+    labels = np.concatenate([labels for _, _, labels in parts]) if parts else np.zeros(0)
+    if not labels.any() or labels.all():
+        return None
     columns = zip(*parts, strict=True)
     return Lesson(*(torch.from_numpy(np.concatenate(column)) for column in columns))
 

@@ -191,7 +191,10 @@ def _compared(job: JobDirectory, picker: DefaultPicker, data: Data, options: Tra
             _log.info("comparison: field %d/%d", number, fields)
 
     lesson = lesson_of(picker, data.crowds, fields, HIT, COMPARISON_SEED + options.seed, told)
-    schedule = Schedule(COMPARISON_STEPS, COMPARISON_RATE, weight_decay=0.01, report=COMPARISON_STEPS // 5)
+    if lesson is None:
+        _log.warning("comparison: the networks propose too little, or nothing else but particles, to learn from")
+        return picker
+    schedule = Schedule(COMPARISON_STEPS, COMPARISON_RATE, weight_decay=0.01, average=0.99, report=COMPARISON_STEPS)
     return with_comparer(picker, lesson, schedule, lambda line, _: _log.info("comparison: %s", line), options.seed)
 
 

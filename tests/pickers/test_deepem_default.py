@@ -197,7 +197,7 @@ def test_training_a_copy_leaves_the_picker_alone():
 def test_there_is_no_second_network():
     picker, nothing = small_picker(), np.zeros((0, 2), np.float32)
     frame = ScoreMap(noise((96, 96)), Grid())
-    assert picker.verify(frame, nothing, np.zeros(0, np.float32)) is None
+    assert picker.verify(frame, nothing, np.zeros(0, np.float32)).shape == (0,)
     with pytest.raises(InputError, match="train --mode deepem"):
         picker.examples(frame, nothing, np.zeros(0, np.float32))
     with pytest.raises(InputError, match="train --mode deepem"):
@@ -221,3 +221,20 @@ def test_weights_and_cards_that_do_not_fit_are_errors():
     with pytest.raises(WeightsError, match="window of 63 px leaves 55 px"):
         WindowNetwork(Shape(window=63))
     assert Shape.of_config(SMALL.config()) == SMALL
+
+
+def test_candidates_are_compared_with_each_other():
+    """Doubtful candidates that look like the sure ones gain, the others lose; with few particles nothing changes."""
+    picker, rng = small_picker(), np.random.default_rng(5)
+    places = np.array([[60.0 * col + 40, 60.0 * row + 40] for row in range(8) for col in range(8)], np.float32)
+    real = rng.random(64) < 0.5
+    rows, cols = np.mgrid[:520, :520]
+    image = rng.normal(size=(520, 520))
+    for x, y in places[real]:
+        image -= 1.0 * np.exp(-0.5 * ((np.hypot(rows - y, cols - x) - 12) / 2) ** 2)
+    frame = ScoreMap(image.astype(np.float32), Grid())
+    score = np.where(real, 0.6, 0.4).astype(np.float32)
+    found = picker.verify(frame, places, score)
+    assert found[real].min() > 0.6 and found[~real].max() < 0.4
+    few = np.full(64, 0.01, np.float32)
+    assert (picker.verify(frame, places, few) == few).all()

@@ -38,6 +38,8 @@ def few_validation_fields(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(training_data, "TEST_FIELDS", 2)
     monkeypatch.setattr(training_data, "DENSITY_FIELDS", 20)
     monkeypatch.setattr(training_data, "BLANK_FIELDS", 4)
+    monkeypatch.setattr(train_workflow, "FEWEST_CROWDS", 6)
+    monkeypatch.setattr(train_workflow, "COMPARISON_STEPS", 5)
     monkeypatch.setattr(simulated_training, "VALIDATION", ("small",))
     monkeypatch.setattr(simulated_training, "TEST", ("bgal",))
 
@@ -127,7 +129,7 @@ def test_a_model_of_the_first_network_alone(project: Simulated) -> None:
 def test_from_simulated_particles(project: Simulated) -> None:
     assert train("--simulated", "--scratch") == 0
     card, networks = load_model(Path(MODEL), "drpnet")
-    assert set(networks) == {"proposer", "classifier"} and "simulated" in card.provenance["data"]
+    assert set(networks) == {"proposer", "classifier", "comparer"} and "simulated" in card.provenance["data"]
     assert card.provenance["validation_structures"] == ["small"] and set(card.provenance["test"]) == {"bgal"}
     assert 0 <= card.provenance["test"]["bgal"]["average_precision"] <= 1
     assert pick("--model", MODEL, "--threshold", "0", "--max-picks", "5") == 0

@@ -265,6 +265,36 @@ def test_from_simulated_particles(project: Simulated, monkeypatch: pytest.Monkey
     assert card.provenance["test_structures"] == ["bgal"]
 
 
+def test_an_interrupted_general_training_goes_on(
+    project: Simulated, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for module, name, value in (
+        (deepem_general, "FIELDS", 2), (deepem_general, "NOISE_FIELDS", 2), (deepem_default, "CALIBRATION_FIELDS", 2),
+        (simulated_training, "VALIDATION", ("small",)), (simulated_training, "TEST", ("bgal",)),
+    ):  # fmt: skip
+        monkeypatch.setattr(module, name, value)
+    real, steps = deepem_default._loss, []
+
+    def counted(step: int):  # type: ignore[no-untyped-def]
+        def loss(*given):  # type: ignore[no-untyped-def]
+            steps.append(1)
+            if len(steps) == 3:
+                (Path(TRAINING) / "RELION_JOB_ABORT_NOW").touch()
+            return real(step)(*given)
+
+        return loss
+
+    monkeypatch.setattr(deepem_default, "_loss", counted)
+    words = ("--simulated", "--scratch", "--preset", "default", "--steps", "4")
+    assert train(*words) == 3 and len(steps) == 3
+    assert list(Path(TRAINING).glob("*state*")) and not Path(MODEL).exists()
+    capsys.readouterr()
+    assert train(*words) == 0
+    assert "only network: goes on after step" in capsys.readouterr().out
+    assert len(steps) in (4, 5), "the step of the abort may not have been kept"
+    assert not list(Path(TRAINING).glob("*state*"))
+
+
 # ---- how a published preset scans
 
 

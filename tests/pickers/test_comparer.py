@@ -1,0 +1,123 @@
+"""The last word on the candidates of a micrograph."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from relion_ext_picker.io.weights import load_model, save_model
+from relion_ext_picker.pickers.base import Request, pick_micrograph
+from relion_ext_picker.pickers.drpnet.comparer import FACTS, OPINIONS, Comparer, facts, settled
+from relion_ext_picker.pickers.drpnet.network import Proposer, Verifier
+from relion_ext_picker.pickers.drpnet.picker import COMPARER, DefaultPicker, without_comparer
+from relion_ext_picker.pickers.likeness import informed
+from relion_ext_picker.simulation.fields import FieldSource
+from relion_ext_picker.training.comparer import Lesson, lesson_of, with_comparer
+from relion_ext_picker.training.loop import Schedule
+from relion_ext_picker.types import ModelCard
+from tests.pickers.test_likeness import auc, candidates
+
+WIDTHS = (4, 6, 8, 8)
+
+
+def small_picker(comparer: Comparer | None = None, **card) -> DefaultPicker:
+    torch.manual_seed(0)
+    entries = {
+        "proposer": {"architecture": "proposer", "config": {"widths": list(WIDTHS)}},
+        "classifier": {"architecture": "verifier", "config": {"widths": list(WIDTHS)}},
+    }
+    networks = {"proposer": Proposer(WIDTHS).state_dict(), "classifier": Verifier(WIDTHS).state_dict()}
+    if comparer is not None:
+        entries[COMPARER] = {"architecture": COMPARER, "config": {"widths": [32, 16]}}
+        networks[COMPARER] = comparer.state_dict()
+    found = ModelCard("drpnet", "default", 32.0, entries, threshold=0.5, **card)
+    return DefaultPicker(found, networks, torch.device("cpu"), 1)
+
+
+def test_an_untrained_one_says_what_likeness_says():
+    windows, score, truth = candidates(300, np.random.default_rng(1), strength=0.3)
+    found = settled(Comparer(), windows, score, score)
+    assert found == pytest.approx(informed(windows, score), abs=1e-3)
+    assert auc(found, truth) > auc(score, truth) + 0.05
+
+
+@pytest.mark.parametrize("count", [1, 2, 50])
+@pytest.mark.parametrize("value", [0.0, 1e-6, 0.5, 1.0])
+def test_facts_are_finite_whatever_the_candidates(count, value):
+    windows = np.random.default_rng(2).normal(size=(count, 48, 48)).astype(np.float32)
+    score = np.full(count, value, np.float32)
+    known, odds = facts(windows, score, score)
+    assert known.shape == (count, OPINIONS + FACTS) and odds.shape == (count,)
+    assert np.isfinite(known).all() and np.isfinite(odds).all()
+    assert np.isfinite(facts(np.zeros_like(windows), score, score)[0]).all(), "and of an empty image"
+    assert settled(Comparer(), windows[:0], score[:0], score[:0]).shape == (0,)
+
+
+def test_it_learns_what_scores_are_worth_in_which_micrograph():
+    """Scores mean what they say where candidates are many; where they are few, all of them are chance."""
+    rng = np.random.default_rng(3)
+    known = torch.from_numpy(rng.normal(size=(20_000, OPINIONS + FACTS)).astype(np.float32))
+    many = known[:, OPINIONS + 3] > 0
+    odds = known[:, 0].clone()
+    share = torch.sigmoid(torch.where(many, odds, odds - 3))
+    labels = (torch.from_numpy(rng.random(20_000).astype(np.float32)) < share).float()
+    picker = small_picker()
+    taught = with_comparer(
+        picker, Lesson(known, odds, labels), Schedule(600, 5e-3, average=0.98), lambda line, _: None, seed=0
+    )
+    comparer = taught._comparer
+    assert isinstance(comparer, Comparer) and COMPARER in taught.card.networks and picker._comparer is None
+    with torch.inference_mode():
+        found = torch.sigmoid(odds + comparer(known))
+    for part in (many, ~many):
+        assert float(found[part].mean()) == pytest.approx(float(labels[part].mean()), abs=0.02)
+    assert float((found - share).abs().mean()) < 0.05 < float((torch.sigmoid(odds) - share).abs().mean())
+
+
+def test_what_it_learns_from_is_what_the_picker_will_see():
+    picker = small_picker()
+    numbers: list[int] = []
+    sources = [(FieldSource(32.0, 96, empty=0.0), 1.0), (FieldSource(32.0, 128, sparse=True), 1.0)]
+    lesson = lesson_of(picker, sources, 4, 0.4, 5, numbers.append)
+    assert numbers == [0, 1, 2, 3] and lesson is not None
+    assert lesson.known.shape == (len(lesson.labels), OPINIONS + FACTS) and len(lesson.odds) == len(lesson.labels)
+    assert set(lesson.labels.tolist()) == {0.0, 1.0}
+    empty = [(FieldSource(32.0, 96, empty=1.0), 1.0)]
+    assert lesson_of(picker, empty, 2, 0.4, 5) is None, "nothing is learnt where there is no particle"
+
+
+def test_its_scores_are_final(tmp_path: Path):
+    """The correction for how many particles there are is not made on top of it, unless it is left out."""
+    comparer = Comparer()
+    torch.nn.init.constant_(comparer.trust.bias[:1], 1.5)  # type: ignore[arg-type]
+    image = np.random.default_rng(4).normal(size=(256, 256)).astype(np.float32)
+    scores = {}
+    for name, picker in {
+        "with": small_picker(comparer, calibration={"density": 4.0}),
+        "plain": small_picker(comparer),
+        "without": small_picker(calibration={"density": 4.0}),
+    }.items():
+        for verify in (True, False):
+            scores[name, verify] = pick_micrograph(picker, image, 1.0, Request(32.0, 0.0, verify=verify))[1]
+    assert scores["with", True] == pytest.approx(scores["plain", True])
+    assert scores["with", True].mean() > 2 * scores["without", True].mean()
+    assert scores["with", False] == pytest.approx(scores["without", False])
+    picker = small_picker(comparer)
+    save_model(tmp_path / "model.safetensors", picker.card, picker.state())
+    card, networks = load_model(tmp_path / "model.safetensors", "drpnet")
+    again = DefaultPicker(card, networks, torch.device("cpu"), 1)
+    found = pick_micrograph(again, image, 1.0, Request(32.0, 0.0))[1]
+    assert found.mean() == pytest.approx(scores["plain", True].mean(), abs=0.02), "kernels are kept with 16 bits"
+    for name, value in comparer.state_dict().items():
+        torch.testing.assert_close(networks[COMPARER][name].float(), value, rtol=1e-3, atol=1e-3)
+
+
+def test_networks_that_learn_anew_lose_it():
+    picker = small_picker(Comparer())
+    card = without_comparer(picker.card)
+    assert set(card.networks) == {"proposer", "classifier"} and COMPARER in picker.card.networks
+    assert replace(card, networks=picker.card.networks) == picker.card
