@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from relion_ext_picker.image.peaks import share_inside, thin
+from relion_ext_picker.pickers.comparer import COMPARER
 from relion_ext_picker.pickers.density import conditioned, share_of_usual
 from relion_ext_picker.types import Array, ModelCard, ScoreMap
 
@@ -145,7 +146,7 @@ def pick_prepared(
     diameter = request.diameter / pixel_size
     # A particle cut by the edge is worth the less, the more of it is missing: Extract would fill the box with grey.
     score = score * share_inside(xy, shape, diameter)
-    known = request.verify and "comparer" in picker.card.networks  # which has seen how many particles there are
+    known = request.verify and COMPARER in picker.card.networks  # which has seen how many particles there are
     usual = picker.card.calibration.get("density", 0.0) if request.corrected and not known else 0.0
     if usual:  # of the whole micrograph: what a score means must not depend on what else is asked for
         area = shape[0] * shape[1] / diameter**2

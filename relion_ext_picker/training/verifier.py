@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from relion_ext_picker.errors import InputError
 from relion_ext_picker.evaluation.matching import match
-from relion_ext_picker.pickers.drpnet.network import to_logit
+from relion_ext_picker.pickers.comparer import to_logit
 from relion_ext_picker.pickers.drpnet.picker import DefaultPicker, cut_windows
 from relion_ext_picker.training.calibration import logistic
 from relion_ext_picker.training.loop import Batch

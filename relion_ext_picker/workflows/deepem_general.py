@@ -19,14 +19,17 @@ from relion_ext_picker.evaluation.curves import Scores, score_picks
 from relion_ext_picker.io.weights import save_model
 from relion_ext_picker.options import PickOptions, TrainOptions
 from relion_ext_picker.pickers.base import Request, pick_prepared
-from relion_ext_picker.pickers.deepem.default import REFERENCE_DIAMETER, DefaultDeepEM
+from relion_ext_picker.pickers.deepem.default import COMPARED, REFERENCE_DIAMETER, DefaultDeepEM
+from relion_ext_picker.pickers.views import cut_windows
 from relion_ext_picker.relion.job import JobDirectory
 from relion_ext_picker.simulation.fields import FieldSource
 from relion_ext_picker.simulation.procedural import PointCloud
 from relion_ext_picker.training.calibration import quietened
+from relion_ext_picker.training.comparer import Candidates
 from relion_ext_picker.training.deepem_default import EMPTY, FIELD, train_general
 from relion_ext_picker.training.windows import HIT_RADIUS
-from relion_ext_picker.types import Grid, ScoreMap
+from relion_ext_picker.types import Array, Grid, ScoreMap
+from relion_ext_picker.workflows.comparison import APART, comparison
 from relion_ext_picker.workflows.deepem_learning import first_picker
 from relion_ext_picker.workflows.interrupted import forget, forget_other, fresh_seed, kept_schedule
 from relion_ext_picker.workflows.simulated_training import DRAWN, divided
@@ -72,6 +75,8 @@ def train_general_model(job: JobDirectory, options: TrainOptions, device: torch.
     source = FieldSource(REFERENCE_DIAMETER, FIELD, tuple(structures.training.values()), empty=EMPTY, **DRAWN)
     trained = train_general(start, source, schedule, tell, fresh_seed(options.seed, schedule), options.batch)
     trained = quiet(trained, options.seed)
+    found = comparison(job, _candidates(trained), source.clouds, options.steps, options.seed)
+    trained = trained.with_comparer(*found) if found else trained
     scores = _test(trained, {**structures.validation, **structures.test}, options.seed)
     told = {
         "precision": scores.precision, "recall": scores.recall, "f1": scores.f1, "average_precision": scores.ap or 0.0,
@@ -90,6 +95,20 @@ def train_general_model(job: JobDirectory, options: TrainOptions, device: torch.
     job.write("training.json", lambda path: path.write_text(text, encoding="utf-8"))
     forget(job)
     job.declare(MODEL, "model")
+
+
+def _candidates(picker: DefaultDeepEM) -> Candidates:
+    """What the network says of an image of a simulated micrograph, with as many views as it is used with."""
+    as_used = DefaultDeepEM(picker.card, picker.state(), picker.device, PickOptions.views)
+
+    def candidates(image: Array) -> tuple[Array, Array, Array, Array]:
+        frame = as_used.normalised(ScoreMap(image, Grid()))
+        score_map = as_used.propose(frame)
+        rows, cols, score = as_used.peaks(score_map, APART * REFERENCE_DIAMETER, 0.0)
+        xy = score_map.to_original(rows, cols)
+        return xy, cut_windows(frame, xy, COMPARED), score, score
+
+    return candidates
 
 
 def quiet(picker: DefaultDeepEM, seed: int) -> DefaultDeepEM:

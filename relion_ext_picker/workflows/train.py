@@ -18,16 +18,18 @@ from relion_ext_picker.evaluation.curves import Scores, score_picks
 from relion_ext_picker.io.weights import save_model
 from relion_ext_picker.options import TrainOptions, with_plain_model, with_recipe
 from relion_ext_picker.pickers.base import Picker, Request, pick_prepared
+from relion_ext_picker.pickers.comparer import COMPARER
 from relion_ext_picker.pickers.drpnet.network import REFERENCE_DIAMETER, Proposer
-from relion_ext_picker.pickers.drpnet.picker import COMPARER, NEW_CLASSIFIER, DefaultPicker, without_comparer
+from relion_ext_picker.pickers.drpnet.picker import NEW_CLASSIFIER, DefaultPicker, cut_windows
 from relion_ext_picker.relion.job import JobDirectory
 from relion_ext_picker.training.batches import patch_batches, proposer_loss
 from relion_ext_picker.training.calibration import quiet_density
-from relion_ext_picker.training.comparer import lesson_of, with_comparer
-from relion_ext_picker.training.loop import Batch, Schedule, fit
+from relion_ext_picker.training.comparer import Candidates
+from relion_ext_picker.training.loop import Batch, fit
 from relion_ext_picker.training.patches import Labelled
 from relion_ext_picker.training.verifier import Draw, calibrated, candidate_batches, verifier_loss
 from relion_ext_picker.types import Array, Grid, ModelCard, ScoreMap
+from relion_ext_picker.workflows.comparison import APART, comparison
 from relion_ext_picker.workflows.interrupted import forget, forget_other, fresh_seed, kept_schedule
 from relion_ext_picker.workflows.models import choose_device, load_picker
 from relion_ext_picker.workflows.training_data import Data, from_coordinates, simulated
@@ -37,8 +39,6 @@ CHECKPOINT = "checkpoint.safetensors"  # what there was at the last progress lin
 NOISY = 0.05  # of the blank fields may have picks
 PROBABLE = 0.5  # what simulated particles set the threshold to: rather a particle than not
 HIT = 0.4  # matching radius as a fraction of the diameter
-CROWDS, FEWEST_CROWDS, COMPARISON_SEED = 4000, 60, 31_337  # simulated micrographs that the comparison learns from
-COMPARISON_STEPS, COMPARISON_RATE = 1500, 3e-3
 PROPOSER = (32, 64, 96, 128)  # widths of a network from scratch
 
 _log = logging.getLogger(__name__)
@@ -91,8 +91,9 @@ def _train(job: JobDirectory, options: TrainOptions) -> None:
     noise = [item.frame for item in data.blank]
     density = quiet_density(picker, noise, data.density, PROBABLE, NOISY) if noise else data.density
     picker.card = replace(picker.card, calibration={"density": round(density, 4)})
-    if data.crowds and options.stage != "proposer":
-        picker = _compared(job, picker, data, options)
+    if options.simulated and options.stage != "proposer":
+        found = comparison(job, _compared(picker), data.clouds, options.classifier_steps, options.seed)
+        picker = picker.with_comparer(*found) if found else picker
     everything = _validate(picker, data.validation, 0.0)
     threshold = float(np.clip(_threshold(picker, data, everything.best_threshold), 0.05, 0.95))
     picker.card = replace(picker.card, threshold=round(threshold, 3))
@@ -148,7 +149,7 @@ def _trained(job: JobDirectory, start: DefaultPicker, data: Data, options: Train
 
     device = start.device
     networks = {name: state for name, state in start.state().items() if name != COMPARER}
-    start = DefaultPicker(without_comparer(start.card), networks, device)
+    start = DefaultPicker(start.card, networks, device)
 
     def progress(name: str, stage: str) -> Callable[[str, nn.Module], None]:
         def tell(line: str, network: nn.Module) -> None:
@@ -181,21 +182,20 @@ def _trained(job: JobDirectory, start: DefaultPicker, data: Data, options: Train
     return DefaultPicker(start.card, networks, device)
 
 
-def _compared(job: JobDirectory, picker: DefaultPicker, data: Data, options: TrainOptions) -> DefaultPicker:
-    """The picker with what has the last word, taught on micrographs that neither network has seen."""
-    fields = min(CROWDS, max(FEWEST_CROWDS, options.classifier_steps))
+def _compared(picker: DefaultPicker) -> Candidates:
+    """What both networks say of an image of a simulated micrograph."""
+    diameter = picker.card.reference_diameter
 
-    def told(number: int) -> None:
-        job.check_abort()
-        if number % 500 == 0:
-            _log.info("comparison: field %d/%d", number, fields)
+    def candidates(image: Array) -> tuple[Array, Array, Array, Array]:
+        frame = ScoreMap(image, Grid())
+        score_map = picker.propose(frame)
+        rows, cols, score = picker.peaks(score_map, APART * diameter, 0.0)
+        xy = score_map.to_original(rows, cols)
+        windows = cut_windows(frame, xy)
+        judged = picker.judge(windows, score)
+        return xy, windows, score, score if judged is None else judged
 
-    lesson = lesson_of(picker, data.crowds, fields, HIT, COMPARISON_SEED + options.seed, told)
-    if lesson is None:
-        _log.warning("comparison: the networks propose too little, or nothing else but particles, to learn from")
-        return picker
-    schedule = Schedule(COMPARISON_STEPS, COMPARISON_RATE, weight_decay=0.01, average=0.99, report=COMPARISON_STEPS)
-    return with_comparer(picker, lesson, schedule, lambda line, _: _log.info("comparison: %s", line), options.seed)
+    return candidates
 
 
 def _until_abort(batches: Iterator[Batch], job: JobDirectory) -> Iterator[Batch]:

@@ -23,7 +23,7 @@ from relion_ext_picker.io.mrc import read_micrograph, shape_of
 from relion_ext_picker.io.weights import save_model
 from relion_ext_picker.options import TrainOptions
 from relion_ext_picker.pickers.base import Request, pick_prepared
-from relion_ext_picker.pickers.drpnet.picker import DefaultPicker, without_comparer
+from relion_ext_picker.pickers.drpnet.picker import DefaultPicker
 from relion_ext_picker.relion.job import JobDirectory
 from relion_ext_picker.training.loop import Schedule, fit
 from relion_ext_picker.training.verifier import UNKNOWN, Candidates, marked_batches, marked_candidates, verifier_loss
@@ -196,7 +196,7 @@ def _trained(job: JobDirectory, start: DefaultPicker, known: Candidates, options
     batches = marked_batches(known, options.seed, BATCH * options.batch)
     network = fit(start.network("classifier"), batches, verifier_loss, schedule, start.device, progress)
     networks = {"proposer": start.state()["proposer"], "classifier": network.state_dict()}
-    return DefaultPicker(without_comparer(start.card), networks, start.device)
+    return DefaultPicker(start.card, networks, start.device)
 
 
 def _curve(picker: DefaultPicker, held: list[Marked], options: TrainOptions) -> Curve:

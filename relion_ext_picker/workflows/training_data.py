@@ -12,6 +12,7 @@ from relion_ext_picker.options import TrainOptions
 from relion_ext_picker.pickers.drpnet.network import REFERENCE_DIAMETER
 from relion_ext_picker.pickers.drpnet.picker import DefaultPicker
 from relion_ext_picker.simulation.fields import FieldSource
+from relion_ext_picker.simulation.procedural import PointCloud
 from relion_ext_picker.training.batches import Source
 from relion_ext_picker.training.patches import Labelled, MicrographSource
 from relion_ext_picker.workflows.labelled import read_labelled, split
@@ -25,8 +26,6 @@ DENSITY_FIELDS = 400
 BLANK_FIELDS = 120
 BLANK_SIDE = 512  # of the order of a micrograph, since scores depend on what else there is in it
 CANDIDATE_SIDE = 192
-CROWD_SIDES = {256: 0.3, 384: 0.3, 512: 0.25, 896: 0.15}  # px, of whole micrographs and their shares
-CROWD_EMPTY = 0.1
 CANDIDATE_EMPTY = 0.25  # the second network sees more fields without a particle: rejecting is its task
 
 _log = logging.getLogger(__name__)
@@ -52,8 +51,8 @@ class Data:
         For the model card.
     test : mapping of list of Labelled
         What nothing was decided on, by structure.
-    crowds : sequence of (Source, float)
-        Micrographs with their share, for what compares the candidates of a micrograph; may be none.
+    clouds : sequence of PointCloud
+        Simulated particles besides the procedural ones.
     """
 
     source: Source
@@ -63,7 +62,7 @@ class Data:
     density: float
     told: dict[str, object]
     test: Mapping[str, list[Labelled]] = field(default_factory=dict)
-    crowds: Sequence[tuple[Source, float]] = ()
+    clouds: Sequence[PointCloud] = ()
 
 
 def simulated(options: TrainOptions) -> Data:
@@ -93,10 +92,7 @@ def simulated(options: TrainOptions) -> Data:
         density=float(np.mean(counts)) * (REFERENCE_DIAMETER / CANDIDATE_SIDE) ** 2,
         told=structures.told(),
         test={name: fields(source, seed + 3, TEST_FIELDS) for name, source in tests.items()},
-        crowds=[
-            (FieldSource(REFERENCE_DIAMETER, side, training, empty=CROWD_EMPTY, sparse=True, **DRAWN), share)
-            for side, share in CROWD_SIDES.items()
-        ],
+        clouds=training,
     )
 
 

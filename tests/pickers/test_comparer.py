@@ -9,14 +9,15 @@ import numpy as np
 import pytest
 import torch
 
+from relion_ext_picker.errors import WeightsError
 from relion_ext_picker.io.weights import load_model, save_model
 from relion_ext_picker.pickers.base import Request, pick_micrograph
-from relion_ext_picker.pickers.drpnet.comparer import FACTS, OPINIONS, Comparer, facts, settled
+from relion_ext_picker.pickers.comparer import COMPARER, FACTS, OPINIONS, Comparer, facts, settled, without_comparer
 from relion_ext_picker.pickers.drpnet.network import Proposer, Verifier
-from relion_ext_picker.pickers.drpnet.picker import COMPARER, DefaultPicker, without_comparer
+from relion_ext_picker.pickers.drpnet.picker import DefaultPicker
 from relion_ext_picker.pickers.likeness import informed
 from relion_ext_picker.simulation.fields import FieldSource
-from relion_ext_picker.training.comparer import Lesson, lesson_of, with_comparer
+from relion_ext_picker.training.comparer import Lesson, learnt, lesson_of
 from relion_ext_picker.training.loop import Schedule
 from relion_ext_picker.types import ModelCard
 from tests.pickers.test_likeness import auc, candidates
@@ -65,12 +66,9 @@ def test_it_learns_what_scores_are_worth_in_which_micrograph():
     odds = known[:, 0].clone()
     share = torch.sigmoid(torch.where(many, odds, odds - 3))
     labels = (torch.from_numpy(rng.random(20_000).astype(np.float32)) < share).float()
-    picker = small_picker()
-    taught = with_comparer(
-        picker, Lesson(known, odds, labels), Schedule(600, 5e-3, average=0.98), lambda line, _: None, seed=0
-    )
-    comparer = taught._comparer
-    assert isinstance(comparer, Comparer) and COMPARER in taught.card.networks and picker._comparer is None
+    entry, comparer = learnt(Lesson(known, odds, labels), Schedule(600, 5e-3, average=0.98), lambda line, _: None, 0)
+    assert entry["architecture"] == COMPARER
+    assert small_picker().with_comparer(entry, comparer.state_dict()).card.networks[COMPARER] == entry
     with torch.inference_mode():
         found = torch.sigmoid(odds + comparer(known))
     for part in (many, ~many):
@@ -78,16 +76,29 @@ def test_it_learns_what_scores_are_worth_in_which_micrograph():
     assert float((found - share).abs().mean()) < 0.05 < float((torch.sigmoid(odds) - share).abs().mean())
 
 
-def test_what_it_learns_from_is_what_the_picker_will_see():
-    picker = small_picker()
-    numbers: list[int] = []
+def test_what_it_learns_from():
+    rng, numbers = np.random.default_rng(6), []
+
+    def candidates(image):
+        xy = rng.uniform(0, image.shape[1], (200, 2)).astype(np.float32)
+        score = rng.random(200).astype(np.float32)
+        return xy, rng.normal(size=(200, 48, 48)).astype(np.float32), score, score
+
     sources = [(FieldSource(32.0, 96, empty=0.0), 1.0), (FieldSource(32.0, 128, sparse=True), 1.0)]
-    lesson = lesson_of(picker, sources, 4, 0.4, 5, numbers.append)
+    lesson = lesson_of(candidates, sources, 4, 12.8, 5, numbers.append)
     assert numbers == [0, 1, 2, 3] and lesson is not None
-    assert lesson.known.shape == (len(lesson.labels), OPINIONS + FACTS) and len(lesson.odds) == len(lesson.labels)
-    assert set(lesson.labels.tolist()) == {0.0, 1.0}
+    assert lesson.known.shape == (800, OPINIONS + FACTS) and lesson.odds.shape == lesson.labels.shape == (800,)
+    assert 4 <= lesson.labels.sum() < 200, "one-to-one: most places near a particle are not it"
     empty = [(FieldSource(32.0, 96, empty=1.0), 1.0)]
-    assert lesson_of(picker, empty, 2, 0.4, 5) is None, "nothing is learnt where there is no particle"
+    assert lesson_of(candidates, empty, 2, 12.8, 5) is None, "nothing is learnt where there is no particle"
+
+
+def test_what_does_not_fit_the_card_is_refused():
+    picker = small_picker(Comparer())
+    networks = picker.state()
+    networks[COMPARER]["trust.bias"] = torch.zeros(3)
+    with pytest.raises(WeightsError, match="comparer"):
+        DefaultPicker(picker.card, networks, torch.device("cpu"), 1)
 
 
 def test_its_scores_are_final(tmp_path: Path):
@@ -121,3 +132,5 @@ def test_networks_that_learn_anew_lose_it():
     card = without_comparer(picker.card)
     assert set(card.networks) == {"proposer", "classifier"} and COMPARER in picker.card.networks
     assert replace(card, networks=picker.card.networks) == picker.card
+    networks = {name: state for name, state in picker.state().items() if name != COMPARER}
+    assert DefaultPicker(picker.card, networks, torch.device("cpu"), 1).card == card

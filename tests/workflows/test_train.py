@@ -22,7 +22,7 @@ from relion_ext_picker.pickers.drpnet.picker import DefaultPicker
 from relion_ext_picker.relion.tables import read_tables
 from relion_ext_picker.training.patches import Labelled
 from relion_ext_picker.types import ScoreMap
-from relion_ext_picker.workflows import simulated_training, training_data
+from relion_ext_picker.workflows import comparison, simulated_training, training_data
 from relion_ext_picker.workflows import train as train_workflow
 from relion_ext_picker.workflows.labelled import split
 from relion_ext_picker.workflows.models import load_picker
@@ -38,8 +38,8 @@ def few_validation_fields(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(training_data, "TEST_FIELDS", 2)
     monkeypatch.setattr(training_data, "DENSITY_FIELDS", 20)
     monkeypatch.setattr(training_data, "BLANK_FIELDS", 4)
-    monkeypatch.setattr(train_workflow, "FEWEST_CROWDS", 6)
-    monkeypatch.setattr(train_workflow, "COMPARISON_STEPS", 5)
+    monkeypatch.setattr(comparison, "FEWEST", 6)
+    monkeypatch.setattr(comparison, "STEPS", 5)
     monkeypatch.setattr(simulated_training, "VALIDATION", ("small",))
     monkeypatch.setattr(simulated_training, "TEST", ("bgal",))
 

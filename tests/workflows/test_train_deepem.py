@@ -6,6 +6,7 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,7 +25,14 @@ from relion_ext_picker.relion.star import write_micrographs
 from relion_ext_picker.relion.tables import read_tables
 from relion_ext_picker.training import deepem_default
 from relion_ext_picker.types import Micrograph
-from relion_ext_picker.workflows import deepem_general, deepem_learning, deepem_tuning, simulated_training, train_deepem
+from relion_ext_picker.workflows import (
+    comparison,
+    deepem_general,
+    deepem_learning,
+    deepem_tuning,
+    simulated_training,
+    train_deepem,
+)
 from relion_ext_picker.workflows.deepem_tuning import fitting_kernels
 from relion_ext_picker.workflows.scanning import advise, std_window
 from relion_ext_picker.workflows.training_set import NAME, marks_of, read_set
@@ -259,6 +267,8 @@ def test_from_simulated_particles(project: Simulated, monkeypatch: pytest.Monkey
     monkeypatch.setattr(simulated_training, "TEST", ("bgal",))
     monkeypatch.setattr(deepem_general, "NOISE_FIELDS", 2)
     monkeypatch.setattr(deepem_default, "CALIBRATION_FIELDS", 2)
+    monkeypatch.setattr(comparison, "FEWEST", 4)
+    monkeypatch.setattr(comparison, "STEPS", 5)
     assert train("--simulated", "--scratch", "--preset", "default") == 0
     card, _ = load_model(Path(MODEL), "deepem")
     assert card.threshold == 0.5 and "simulated" in card.provenance["data"]
@@ -268,10 +278,12 @@ def test_from_simulated_particles(project: Simulated, monkeypatch: pytest.Monkey
 def test_an_interrupted_general_training_goes_on(
     project: Simulated, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for module, name, value in (
+    small: list[tuple[Any, str, object]] = [
         (deepem_general, "FIELDS", 2), (deepem_general, "NOISE_FIELDS", 2), (deepem_default, "CALIBRATION_FIELDS", 2),
+        (comparison, "FEWEST", 4), (comparison, "STEPS", 5),
         (simulated_training, "VALIDATION", ("small",)), (simulated_training, "TEST", ("bgal",)),
-    ):  # fmt: skip
+    ]  # fmt: skip
+    for module, name, value in small:
         monkeypatch.setattr(module, name, value)
     real, steps = deepem_default._loss, []
 

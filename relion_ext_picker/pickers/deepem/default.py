@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from relion_ext_picker.errors import InputError, WeightsError
 from relion_ext_picker.image.normalise import standardise, standardise_locally
 from relion_ext_picker.image.peaks import local_maxima
 from relion_ext_picker.image.tiles import tiles
 from relion_ext_picker.pickers.base import Examples, Progress
+from relion_ext_picker.pickers.comparer import COMPARER, loaded, settled, with_entry, without_comparer
 from relion_ext_picker.pickers.deepem.default_network import STRIDE, Shape, WindowNetwork
 from relion_ext_picker.pickers.deepem.network import NETWORK, ONE_NETWORK
 from relion_ext_picker.pickers.inference import Inference
@@ -38,7 +39,7 @@ class DefaultDeepEM:
     ----------
     card : ModelCard
     networks : mapping
-        State dictionary of "net".
+        State dictionary of "net" and, optionally, "comparer".
     device : torch.device
     views : int
         Rotations of the micrograph that the network sees and averages, 1 to 4.
@@ -52,9 +53,10 @@ class DefaultDeepEM:
     def __init__(
         self, card: ModelCard, networks: Mapping[str, Mapping[str, Tensor]], device: torch.device, views: int = 4
     ) -> None:
-        self.card, self.device = card, device
+        self.card, self.device = card if COMPARER in networks else without_comparer(card), device
         self.turns = TURNS[views]
         self._network = _load(card, networks, device)
+        self._comparer = loaded(card, networks, device)
         self._quick = Inference(self._network)
         self.shape = Shape.of_config(card.networks[NETWORK]["config"])
 
@@ -108,9 +110,13 @@ class DefaultDeepEM:
         return cut_windows(frame, xy, self.shape.window)
 
     def verify(self, frame: ScoreMap, xy: Array, score: Array) -> Array | None:
-        """Scores that take account of how like the candidates are to the particles among them, see
-        :mod:`~relion_ext_picker.pickers.likeness`; all candidates of a micrograph have to be given at once."""
-        return informed(cut_windows(frame, xy, COMPARED), score)
+        """Scores that take account of the other candidates, see :mod:`~relion_ext_picker.pickers.comparer`, or
+        :mod:`~relion_ext_picker.pickers.likeness` for models without that network. All candidates of a micrograph have
+        to be given at once."""
+        windows = cut_windows(frame, xy, COMPARED)
+        if self._comparer is not None:
+            return settled(self._comparer, windows, score, score)
+        return informed(windows, score)
 
     def examples(self, frame: ScoreMap, xy: Array, score: Array) -> Examples:
         """Not of this mode: raises InputError."""
@@ -128,10 +134,20 @@ class DefaultDeepEM:
         """A picker like this one with other weights."""
         return DefaultDeepEM(self.card, {NETWORK: state}, self.device, len(self.turns))
 
+    def with_comparer(self, entry: dict[str, Any], state: Mapping[str, Tensor]) -> DefaultDeepEM:
+        """A picker like this one whose candidates are compared by a network; `entry` is for the card."""
+        networks = {**self.state(), COMPARER: state}
+        return DefaultDeepEM(with_entry(self.card, entry), networks, self.device, len(self.turns))
+
     def state(self) -> dict[str, dict[str, Tensor]]:
-        """State dictionary of the network, for a model file; kernels are rounded to 16 bits."""
-        tensors = self._network.state_dict().items()
-        return {NETWORK: {key: (value.half() if value.ndim > 1 else value).cpu() for key, value in tensors}}
+        """State dictionaries of the networks, for a model file; kernels are rounded to 16 bits."""
+        networks: dict[str, nn.Module] = {NETWORK: self._network}
+        if self._comparer is not None:
+            networks[COMPARER] = self._comparer
+        return {
+            name: {key: (value.half() if value.ndim > 1 else value).cpu() for key, value in part.state_dict().items()}
+            for name, part in networks.items()
+        }
 
 
 def untrained(device: torch.device, shape: Shape | None = None, views: int = 4) -> DefaultDeepEM:

@@ -13,17 +13,13 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
-
-from relion_ext_picker.types import Array
 
 REFERENCE_DIAMETER = 32.0  # px
 STRIDE = 2  # px of the prepared image per sample of the score map
 MULTIPLE = 16  # the prepared image is padded to a multiple of this
 WINDOW = 48  # side of a verifier window, px
-LOGIT_LIMIT = 1e-4
 
 
 def _conv(inputs: int, outputs: int, size: int = 3, stride: int = 1) -> nn.Sequential:
@@ -114,9 +110,3 @@ def build(architecture: str, config: dict[str, Any]) -> nn.Module:
     """Network of a :class:`~relion_ext_picker.types.ModelCard` entry, with random weights."""
     kinds: dict[str, type[Proposer] | type[Verifier]] = {"proposer": Proposer, "verifier": Verifier}
     return kinds[architecture](widths=tuple(config["widths"]))
-
-
-def to_logit(score: Array) -> Array:
-    """Log odds of scores, finite."""
-    clipped = np.clip(score, LOGIT_LIMIT, 1 - LOGIT_LIMIT).astype(np.float64)
-    return np.log(clipped / (1 - clipped)).astype(np.float32)

@@ -17,8 +17,8 @@ from relion_ext_picker.image.normalise import standardise
 from relion_ext_picker.image.peaks import local_maxima
 from relion_ext_picker.image.tiles import tiles
 from relion_ext_picker.pickers.base import Examples, Progress
-from relion_ext_picker.pickers.drpnet.comparer import Comparer, settled
-from relion_ext_picker.pickers.drpnet.network import MULTIPLE, STRIDE, WINDOW, build, to_logit
+from relion_ext_picker.pickers.comparer import COMPARER, loaded, settled, to_logit, with_entry, without_comparer
+from relion_ext_picker.pickers.drpnet.network import MULTIPLE, STRIDE, WINDOW, build
 from relion_ext_picker.pickers.drpnet.retrain import adapt_verifier
 from relion_ext_picker.pickers.inference import Inference
 from relion_ext_picker.pickers.likeness import informed
@@ -29,8 +29,6 @@ CORE = 1024  # side of a tile, px of the prepared image
 HALO = 96  # more than half the receptive field of the proposer
 FLOOR = 0.01  # candidates below this are never particles and would only cost time
 BATCH = 128  # windows at a time
-FIRST, COMPARER = "proposer", "comparer"
-NAMES = (FIRST, "classifier", COMPARER)
 # The second network that a model without one gets.
 NEW_CLASSIFIER: dict[str, Any] = {"architecture": "verifier", "config": {"widths": [24, 32, 64, 96]}}
 SURE, UNSURE = 0.75, 0.15  # scores from which and up to which the proposer is trusted when it teaches the verifier
@@ -57,13 +55,14 @@ class DefaultPicker:
     def __init__(
         self, card: ModelCard, networks: Mapping[str, Mapping[str, Tensor]], device: torch.device, views: int = 2
     ) -> None:
-        self.card = card
+        self.card = card if COMPARER in networks else without_comparer(card)
         self.device = device
         self.turns = TURNS[views]
-        self._networks = {name: _load(card, name, networks, device) for name in NAMES if name in (FIRST, *networks)}
+        names = ("proposer", "classifier") if "classifier" in networks else ("proposer",)
+        self._networks = {name: _load(card, name, networks, device) for name in names}
         self._proposer = Inference(self._networks["proposer"])
         self._verifier = Inference(self._networks["classifier"]) if "classifier" in networks else None
-        self._comparer = self._networks.get(COMPARER)
+        self._comparer = loaded(card, networks, device)
 
     def prepare(self, image: Array, pixel_size: float, diameter: float, *, bright: bool = False) -> ScoreMap:
         """See :class:`~relion_ext_picker.pickers.base.Picker`.
@@ -98,13 +97,13 @@ class DefaultPicker:
 
     def verify(self, frame: ScoreMap, xy: Array, score: Array) -> Array | None:
         """See :class:`~relion_ext_picker.pickers.base.Picker`. All candidates of a micrograph have to be given at once:
-        they are compared with each other, see :mod:`~relion_ext_picker.pickers.drpnet.comparer`, or
+        they are compared with each other, see :mod:`~relion_ext_picker.pickers.comparer`, or
         :mod:`~relion_ext_picker.pickers.likeness` for models without that network."""
         windows = cut_windows(frame, xy)
         judged = self.judge(windows, score)
         if judged is None:
             return None
-        if isinstance(self._comparer, Comparer):
+        if self._comparer is not None:
             return settled(self._comparer, windows, score, judged)
         return informed(windows, judged)
 
@@ -143,10 +142,15 @@ class DefaultPicker:
 
     def retrained(self, examples: Sequence[Examples], seed: int, progress: Progress) -> DefaultPicker:
         """See :class:`~relion_ext_picker.pickers.base.Picker`. Raises InputError when there are too few examples."""
-        card = without_comparer(replace(self.card, networks={"classifier": NEW_CLASSIFIER, **self.card.networks}))
+        card = replace(self.card, networks={"classifier": NEW_CLASSIFIER, **self.card.networks})
         adapted = adapt_verifier(self.network("classifier"), examples, seed, self.device, progress)
         networks = {"proposer": self._networks["proposer"].state_dict(), "classifier": adapted.state_dict()}
         return DefaultPicker(card, networks, self.device, len(self.turns))
+
+    def with_comparer(self, entry: dict[str, Any], state: Mapping[str, Tensor]) -> DefaultPicker:
+        """A picker like this one whose candidates are compared by a network; `entry` is for the card."""
+        networks = {**self.state(), COMPARER: state}
+        return DefaultPicker(with_entry(self.card, entry), networks, self.device, len(self.turns))
 
     def network(self, name: str) -> nn.Module:
         """A copy of "proposer" or "classifier" to train; a classifier that is missing begins at random."""
@@ -159,17 +163,13 @@ class DefaultPicker:
 
         Kernels and matrices are rounded to 16 bits: half the size, and scores change in the third decimal at most.
         """
+        networks = {**self._networks, **({COMPARER: self._comparer} if self._comparer is not None else {})}
         return {
             name: {
                 key: (value.half() if value.ndim > 1 else value).cpu() for key, value in network.state_dict().items()
             }
-            for name, network in self._networks.items()
+            for name, network in networks.items()
         }
-
-
-def without_comparer(card: ModelCard) -> ModelCard:
-    """Card of a model whose networks learn from other data: what compares their scores no longer knows them."""
-    return replace(card, networks={name: entry for name, entry in card.networks.items() if name != COMPARER})
 
 
 def cut_windows(frame: ScoreMap, xy: Array) -> Array:
@@ -195,7 +195,7 @@ def _image_batch(windows: Array, device: torch.device) -> Tensor:
 def _load(card: ModelCard, name: str, networks: Mapping[str, Mapping[str, Tensor]], device: torch.device) -> nn.Module:
     try:
         entry = card.networks[name]
-        network = Comparer(**entry["config"]) if name == COMPARER else build(entry["architecture"], entry["config"])
+        network = build(entry["architecture"], entry["config"])
         network.load_state_dict(
             {key: value.float() if value.is_floating_point() else value for key, value in networks[name].items()}
         )

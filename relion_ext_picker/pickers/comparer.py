@@ -1,27 +1,33 @@
 """The last word on the candidates of a micrograph, once all of them are known.
 
-The two networks see one place at a time. What their scores are worth depends on the rest of the micrograph: how many
+The other networks see one place at a time. What their scores are worth depends on the rest of the micrograph: how many
 other candidates there are, how sure ones and doubtful ones lie apart, whether the likely ones have a common look. From
 such facts a small network, which has seen thousands of simulated micrographs of other particles, tells how much to
-trust either score and the likeness (:mod:`~relion_ext_picker.pickers.likeness`), and how common particles are. It takes
+trust the scores and the likeness (:mod:`~relion_ext_picker.pickers.likeness`), and how common particles are. It takes
 the place of the correction for how many there are (:mod:`~relion_ext_picker.pickers.density`), which knows only the
 scores.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
 import torch
 from scipy.special import expit
 from torch import Tensor, nn
 
-from relion_ext_picker.pickers.drpnet.network import to_logit
+from relion_ext_picker.errors import WeightsError
 from relion_ext_picker.pickers.likeness import LIMIT, compared, log_ratio
-from relion_ext_picker.types import Array
+from relion_ext_picker.types import Array, ModelCard
 
 OPINIONS = 3  # both scores and the likeness
 FACTS = 8  # about the micrograph
 STRONGEST = 4.0  # log ratio: likeness counts no further
+COMPARER = "comparer"  # name of the network and of its architecture
+LOGIT_LIMIT = 1e-4
 APART = 9.0  # deviations: nor does the distance of likely and unlikely candidates
 LITTLE = 1e-6
 
@@ -54,6 +60,42 @@ class Comparer(nn.Module):
         return trust[:, 0] + (trust[:, 1:] * usual[:, :OPINIONS]).sum(dim=1)
 
 
+def loaded(card: ModelCard, networks: Mapping[str, Mapping[str, Tensor]], device: torch.device) -> Comparer | None:
+    """The comparer of a model, in evaluation mode; None without one.
+
+    Raises
+    ------
+    WeightsError
+        Its tensors do not fit the card.
+    """
+    if COMPARER not in networks:
+        return None
+    try:
+        comparer = Comparer(**card.networks[COMPARER]["config"])
+        comparer.load_state_dict({name: value.float() for name, value in networks[COMPARER].items()})
+    except (KeyError, TypeError, RuntimeError) as error:
+        raise WeightsError(
+            f"the comparer of this model does not fit its card: {str(error).splitlines()[-1].strip()}"
+        ) from error
+    return comparer.eval().to(device)
+
+
+def without_comparer(card: ModelCard) -> ModelCard:
+    """Card of a model whose networks learn from other data: what compares their scores no longer knows them."""
+    return replace(card, networks={name: entry for name, entry in card.networks.items() if name != COMPARER})
+
+
+def with_entry(card: ModelCard, entry: dict[str, Any]) -> ModelCard:
+    """Card of a model that gets a comparer."""
+    return replace(card, networks={**card.networks, COMPARER: entry})
+
+
+def to_logit(score: Array) -> Array:
+    """Log odds of scores, finite."""
+    clipped = np.clip(score, LOGIT_LIMIT, 1 - LOGIT_LIMIT).astype(np.float64)
+    return np.log(clipped / (1 - clipped)).astype(np.float32)
+
+
 def settled(comparer: Comparer, windows: Array, first: Array, judged: Array) -> Array:
     """Probabilities of all candidates of a micrograph, shape (n,), float32; parameters as of :func:`facts`."""
     if not len(windows):
@@ -72,7 +114,7 @@ def facts(windows: Array, first: Array, judged: Array) -> tuple[Array, Array]:
     windows : ndarray, shape (n, 48, 48), float32
         Around all candidates of one micrograph, at least one.
     first, judged : ndarray, shape (n,), float32
-        Scores of the first and of the second network.
+        Scores of the first and of the second network; the same where there is one.
 
     Returns
     -------
