@@ -3,7 +3,8 @@
     python benchmarks/noise.py
 
 Simulated fields of 512 px without particles or dirt (256 square diameters each), as the default presets' shipped models
-see them, at their own thresholds. "without the density" leaves out the correction for how many particles there are.
+see them, at their own thresholds. "networks alone": without comparing candidates and without any correction for how
+many particles there are.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 
 import torch
 from tables import markdown
@@ -37,22 +37,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     rows: list[list[str | float]] = []
     for mode in options.modes.split(","):
         picker = load_picker(mode, "default", "", torch.device("cpu"))
-        plain = {name: value for name, value in picker.card.calibration.items() if name != "density"}
-        for name, constants in ((mode, picker.card.calibration), (f"{mode}, without the density", plain)):
-            picker.card = replace(picker.card, calibration=constants)
-            counts = [len(picks_of(picker, image)) for image in images]
+        for name, whole in ((mode, True), (f"{mode}, networks alone", False)):
+            counts = [len(picks_of(picker, image, whole)) for image in images]
             fields = sum(count > 0 for count in counts)
             rows.append([name, picker.card.threshold, options.fields, fields, sum(counts)])
     print(markdown(["default of", "threshold", "fields", "with picks", "picks"], rows, (0, 2, 0, 0, 0)))
     return 0
 
 
-def picks_of(picker: Picker, image: Array) -> Array:
+def picks_of(picker: Picker, image: Array, whole: bool) -> Array:
     """Scores of the picks of a field."""
     frame = ScoreMap(image, Grid())
     if isinstance(picker, DefaultDeepEM):
         frame = picker.normalised(frame)
-    return pick_prepared(picker, frame, (SIDE, SIDE), 1.0, Request(REFERENCE))[1]
+    return pick_prepared(picker, frame, (SIDE, SIDE), 1.0, Request(REFERENCE, verify=whole, corrected=whole))[1]
 
 
 if __name__ == "__main__":

@@ -152,7 +152,9 @@ class PickOptions(JobOptions):
         1.0, "DeepCryoPicker, our choice: an irregular particle teaches if its area is within this many standard "
         "deviations of the mean.", low=0.1, high=10, mode="deepcryopicker",
     )  # fmt: skip
-    verify: bool = opt(True, "Use the second network, which rejects false positives.")
+    verify: bool = opt(
+        True, "Use the second network, which rejects false positives, and compare the candidates of a micrograph."
+    )
     retrain_classifier: bool = opt(
         False, "Train the second network on this job's own micrographs first, without labels, from candidates the "
         "first network is most and least sure of.",

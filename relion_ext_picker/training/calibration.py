@@ -194,6 +194,25 @@ def quiet_density(plain: Picker, noise: Sequence[ScoreMap], density: float, thre
     return density
 
 
+def quiet_threshold(picker: Picker, noise: Sequence[ScoreMap], least: float, allowed: float) -> float:
+    """The least threshold not below `least` at which a picker finds something in few images of noise.
+
+    Parameters
+    ----------
+    picker : Picker
+    noise : sequence of ScoreMap
+        Prepared images without a particle.
+    least, allowed : float
+    """
+    reference = picker.card.reference_diameter
+    highest = []
+    for frame in noise:
+        shape = (frame.values.shape[0], frame.values.shape[1])
+        score = pick_prepared(picker, frame, shape, 1.0, Request(reference, threshold=0.0))[1]
+        highest.append(float(score.max(initial=0.0)))
+    return max(least, sorted(highest, reverse=True)[int(allowed * len(highest))] + 0.001)
+
+
 def judged_candidates(picker: DefaultDeepEM, item: Labelled) -> Judged:
     """Candidates of a micrograph, and which of them are marked as particles."""
     diameter = diameter_of(picker, item)

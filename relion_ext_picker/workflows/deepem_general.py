@@ -24,7 +24,7 @@ from relion_ext_picker.pickers.views import cut_windows
 from relion_ext_picker.relion.job import JobDirectory
 from relion_ext_picker.simulation.fields import FieldSource
 from relion_ext_picker.simulation.procedural import PointCloud
-from relion_ext_picker.training.calibration import quietened
+from relion_ext_picker.training.calibration import quiet_threshold, quietened
 from relion_ext_picker.training.comparer import Candidates
 from relion_ext_picker.training.deepem_default import EMPTY, FIELD, train_general
 from relion_ext_picker.training.windows import HIT_RADIUS
@@ -74,9 +74,12 @@ def train_general_model(job: JobDirectory, options: TrainOptions, device: torch.
     structures = divided(options.structures, options.seed)
     source = FieldSource(REFERENCE_DIAMETER, FIELD, tuple(structures.training.values()), empty=EMPTY, **DRAWN)
     trained = train_general(start, source, schedule, tell, fresh_seed(options.seed, schedule), options.batch)
-    trained = quiet(trained, options.seed)
+    noise = _noise(trained, options.seed)
+    trained = quietened(_as_used(trained), noise, EVEN, NOISY)
     found = comparison(job, _candidates(trained), source.clouds, options.steps, options.seed)
     trained = trained.with_comparer(*found) if found else trained
+    threshold = quiet_threshold(trained, noise, EVEN, NOISY)
+    trained.card = replace(trained.card, threshold=round(threshold, 3))
     scores = _test(trained, {**structures.validation, **structures.test}, options.seed)
     told = {
         "precision": scores.precision, "recall": scores.recall, "f1": scores.f1, "average_precision": scores.ap or 0.0,
@@ -89,7 +92,7 @@ def train_general_model(job: JobDirectory, options: TrainOptions, device: torch.
         "versions": {"relion_ext_picker": __version__, "torch": torch.__version__, "python": platform.python_version()},
     }
     _log.info("on held-out structures: %s", provenance["validation"])
-    card = replace(trained.card, threshold=EVEN, provenance=provenance)
+    card = replace(trained.card, provenance=provenance)
     job.write(MODEL, lambda path: save_model(path, card, trained.state()))
     text = json.dumps({"threshold": card.threshold, **provenance}, indent=1) + "\n"
     job.write("training.json", lambda path: path.write_text(text, encoding="utf-8"))
@@ -98,25 +101,27 @@ def train_general_model(job: JobDirectory, options: TrainOptions, device: torch.
 
 
 def _candidates(picker: DefaultDeepEM) -> Candidates:
-    """What the network says of an image of a simulated micrograph, with as many views as it is used with."""
-    as_used = DefaultDeepEM(picker.card, picker.state(), picker.device, PickOptions.views)
+    """What the network says of an image of a simulated micrograph."""
 
     def candidates(image: Array) -> tuple[Array, Array, Array, Array]:
-        frame = as_used.normalised(ScoreMap(image, Grid()))
-        score_map = as_used.propose(frame)
-        rows, cols, score = as_used.peaks(score_map, APART * REFERENCE_DIAMETER, 0.0)
+        frame = picker.normalised(ScoreMap(image, Grid()))
+        score_map = picker.propose(frame)
+        rows, cols, score = picker.peaks(score_map, APART * REFERENCE_DIAMETER, 0.0)
         xy = score_map.to_original(rows, cols)
         return xy, cut_windows(frame, xy, COMPARED), score, score
 
     return candidates
 
 
-def quiet(picker: DefaultDeepEM, seed: int) -> DefaultDeepEM:
-    """The same picker with picks in at most `NOISY` of the fields of noise that are drawn with `seed`."""
+def _noise(picker: DefaultDeepEM, seed: int) -> list[ScoreMap]:
+    """Prepared images of noise alone."""
     draw = FieldSource(REFERENCE_DIAMETER, NOISE_SIDE, empty=1.0, soiled=False).draws(SEED + 1 + seed)
-    noise = [picker.normalised(ScoreMap(draw()[0], Grid())) for _ in range(NOISE_FIELDS)]
-    as_used = DefaultDeepEM(picker.card, picker.state(), picker.device, PickOptions.views)
-    return quietened(as_used, noise, EVEN, NOISY)
+    return [picker.normalised(ScoreMap(draw()[0], Grid())) for _ in range(NOISE_FIELDS)]
+
+
+def _as_used(picker: DefaultDeepEM) -> DefaultDeepEM:
+    """The same picker with as many views as it picks with."""
+    return DefaultDeepEM(picker.card, picker.state(), picker.device, PickOptions.views)
 
 
 def _test(picker: DefaultDeepEM, structures: Mapping[str, PointCloud], seed: int) -> Scores:
@@ -128,6 +133,6 @@ def _test(picker: DefaultDeepEM, structures: Mapping[str, PointCloud], seed: int
         image, truth[str(number)] = draw()
         frame = picker.normalised(ScoreMap(image, Grid()))
         xy, score = pick_prepared(picker, frame, (SIDE, SIDE), 1.0, Request(REFERENCE_DIAMETER, 0.0))
-        kept = score >= EVEN
+        kept = score >= picker.card.threshold
         picks[str(number)] = (xy[kept], score[kept].astype(np.float64))
     return score_picks(truth, picks, HIT_RADIUS * REFERENCE_DIAMETER)

@@ -23,7 +23,7 @@ from relion_ext_picker.pickers.drpnet.network import REFERENCE_DIAMETER, Propose
 from relion_ext_picker.pickers.drpnet.picker import NEW_CLASSIFIER, DefaultPicker, cut_windows
 from relion_ext_picker.relion.job import JobDirectory
 from relion_ext_picker.training.batches import patch_batches, proposer_loss
-from relion_ext_picker.training.calibration import quiet_density
+from relion_ext_picker.training.calibration import quiet_density, quiet_threshold
 from relion_ext_picker.training.comparer import Candidates
 from relion_ext_picker.training.loop import Batch, fit
 from relion_ext_picker.training.patches import Labelled
@@ -222,12 +222,7 @@ def _threshold(picker: DefaultPicker, data: Data, best: float | None) -> float:
     """
     if not data.blank:
         return best if best is not None else PROBABLE
-    highest = []
-    for item in data.blank:
-        shape = (item.frame.values.shape[0], item.frame.values.shape[1])
-        _, score = pick_prepared(picker, item.frame, shape, 1.0, Request(picker.card.reference_diameter, 0.0))
-        highest.append(float(score.max(initial=0.0)))
-    return max(PROBABLE, sorted(highest, reverse=True)[int(NOISY * len(highest))] + 0.001)
+    return quiet_threshold(picker, [item.frame for item in data.blank], PROBABLE, NOISY)
 
 
 def _validate(picker: DefaultPicker, validation: list[Labelled], threshold: float) -> Scores:

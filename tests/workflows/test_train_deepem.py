@@ -271,7 +271,7 @@ def test_from_simulated_particles(project: Simulated, monkeypatch: pytest.Monkey
     monkeypatch.setattr(comparison, "STEPS", 5)
     assert train("--simulated", "--scratch", "--preset", "default") == 0
     card, _ = load_model(Path(MODEL), "deepem")
-    assert card.threshold == 0.5 and "simulated" in card.provenance["data"]
+    assert card.threshold >= 0.5 and "simulated" in card.provenance["data"]
     assert card.provenance["test_structures"] == ["bgal"]
 
 
