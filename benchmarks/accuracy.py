@@ -27,7 +27,7 @@ from programs import add_options, our_program, shared_data, topaz_python
 from tables import Value, markdown
 from taught import TAUGHT, taught
 
-PICKERS = ("drpnet", "deepem", *RIVALS)
+PICKERS = ("drpnet", "deepem", "deepcryopicker", *RIVALS)
 HEADER = [
     "picker",
     "threshold",
