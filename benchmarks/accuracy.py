@@ -190,15 +190,18 @@ def simulated_tables(sets: Sequence[str], outcomes: Outcomes) -> str:
     text = f"{markdown(HEADER, rows, DIGITS)}\nAP by structure:\n\n"
     text += markdown(["picker", *structures], by_ap, (0, *[3] * len(sets)))
     for label in labels:
-        best = _settings(label, sets, outcomes)
-        text += f"\nBest settings of {label}: {best}.\n" if best else ""
+        text += _settings(label, sets, outcomes)
     text += "\nF1 at the default threshold:\n\n" + markdown(["picker", *structures], by_f1, (0, *[3] * len(sets)))
     return f"{text}\n{differences(sets, outcomes, mean_ap)}"
 
 
 def _settings(label: str, sets: Sequence[str], outcomes: Outcomes) -> str:
-    """The settings that were best, in the order of the structures."""
-    return "; ".join(filter(None, (outcomes[name, label].settings.rpartition(", ")[2] for name in sets)))
+    """The settings that were best, in the order of the structures; of ours, which sets it refuses."""
+    if label in OURS:
+        refused = [name.partition("-")[0] for name in sets if outcomes[name, label].settings]
+        return f"\n{label} finds too little to learn from and says so: {', '.join(refused)}.\n" if refused else ""
+    best = filter(None, (outcomes[name, label].settings.rpartition(", ")[2] for name in sets))
+    return f"\nBest settings of {label}: {'; '.join(best)}.\n"
 
 
 def differences(sets: Sequence[str], outcomes: Outcomes, mean_ap: Mapping[str, NDArray[np.float64]]) -> str:
