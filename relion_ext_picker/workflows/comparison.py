@@ -17,7 +17,7 @@ from relion_ext_picker.training.loop import Schedule
 from relion_ext_picker.workflows.simulated_training import DRAWN
 
 SIDES = {256: 0.3, 384: 0.3, 512: 0.25, 896: 0.15}  # px, of the micrographs, and their shares
-EMPTY = 0.1  # share of the micrographs without a particle
+EMPTY = 0.28  # share of the micrographs without a particle: most of rejecting is learnt there
 MOST, FEWEST = 4000, 60  # micrographs
 STEPS, RATE = 1500, 3e-3
 APART = 0.5  # of the diameter: the smallest distance of two candidates
