@@ -98,7 +98,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             rows = [row_of(label, [each]) for (other, label), each in outcomes.items() if other == name]
             print(f"### {name}\n\n{markdown(HEADER, rows, DIGITS)}", flush=True)
     by_ratio = {f"SNR {ratio}": [name for name in names if name.endswith(f"-{ratio}")] for ratio in RATIOS}
-    groups = groups_of(outcomes, {**by_ratio, "apoferritin": [name for name in names if name in REAL]})
+    groups = groups_of(outcomes, {**by_ratio, **{name: [name] for name in names if name in REAL}})
     if groups:
         print(f"### Scores as probabilities\n\n{table(groups)}", flush=True)
     if options.calibration:

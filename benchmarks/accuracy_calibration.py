@@ -65,13 +65,12 @@ def draw(groups: Mapping[str, Mapping[str, Sequence[Matches]]], path: Path) -> N
         axes = figure.add_subplot(1, len(groups), number + 1)
         axes.plot([0, 1], [0, 1], color="#909090", linewidth=1, linestyle="--")
         for picker, matches in by_picker.items():
-            colour = COLOURS[list(OURS).index(picker.partition(",")[0]) % len(COLOURS)]
-            style = "-" if "," not in picker else ":"
+            colour = COLOURS[list(OURS).index(picker) % len(COLOURS)]
             count, mean, share = reliability(*pooled(matches)).T
             drawn = count >= FEW
             spread = np.sqrt(share[drawn] * (1 - share[drawn]) / count[drawn])
             axes.errorbar(mean[drawn], share[drawn], spread, color=colour, marker="o", markersize=4, linewidth=1.2,
-                          linestyle=style, label=picker)  # fmt: skip
+                          label=picker)  # fmt: skip
         axes.set(title=group, xlim=(0, 1), ylim=(0, 1), aspect="equal", xlabel="score")
         axes.set_ylabel("share that is a particle" if number == 0 else "")
     handles, labels = figure.axes[0].get_legend_handles_labels()
@@ -91,6 +90,4 @@ def groups_of(
         for picker, each in mine.items():
             if each:
                 found[group][picker] = [matches for outcome in each for matches in outcome.each]
-            if plain := [outcome.plain for outcome in each if outcome.plain]:
-                found[group][f"{picker}, auto"] = plain
     return {group: by_picker for group, by_picker in found.items() if by_picker}

@@ -37,8 +37,6 @@ class Outcome:
         How many of them lie on carbon, ice and gold; empty for real micrographs.
     cpu : float
         Processor time per micrograph, seconds.
-    plain : Matches or None
-        All candidates with the scores from which that threshold is chosen.
     each : sequence of Matches
         All candidates, one entry per micrograph.
     """
@@ -52,7 +50,6 @@ class Outcome:
     written: int
     soiled: Mapping[str, int]
     cpu: float
-    plain: Matches | None
     each: Sequence[Matches]
 
     @property
@@ -66,7 +63,6 @@ def outcome_of(found: Found, known: Known) -> Outcome:
     truth, radius = known.particles, NEAR * known.field.diameter_px
     candidates, picks = counted(found.candidates, known), counted(found.picks, known)
     automatic = None if found.automatic is None else counted(found.automatic, known)
-    plain = counted(found.plain, known)
     return Outcome(
         settings=found.settings,
         threshold=found.threshold,
@@ -77,7 +73,6 @@ def outcome_of(found: Found, known: Known) -> Outcome:
         written=sum(len(xy) for xy, _ in found.picks.values()),
         soiled=soiled(found.picks, known),
         cpu=found.cpu / len(known.field.files),
-        plain=match_picks(truth, plain, radius) if plain else None,
         each=[match_picks({name: truth[name]}, {name: candidates[name]} if name in candidates else {}, radius)
               for name in truth],
     )  # fmt: skip

@@ -8,7 +8,6 @@ import shutil
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from dataclasses import field as own_field
 from pathlib import Path
 
 import numpy as np
@@ -57,8 +56,6 @@ class Found:
         Processor time of the commands that gave the candidates, seconds.
     automatic : mapping or None
         What is written with `--threshold auto`; None for pickers without it.
-    plain : mapping
-        All candidates with the scores from which that threshold is chosen.
     """
 
     settings: str
@@ -67,7 +64,6 @@ class Found:
     threshold: float
     cpu: float
     automatic: Picks | None = None
-    plain: Picks = own_field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -135,19 +131,7 @@ def ours(picker: str, field: Field, out: Path, bench: Bench) -> Found:
         return Found("", found, cut(found, threshold), threshold, cost.cpu)
     words[words.index("--threshold") + 1] = "auto"
     bench.run(our_pick(bench.program, field, out / "auto", bench.threads, words), field.folder.parent)
-    automatic, plain = star_picks(out / "auto", field), remembered(out / "auto")
-    return Found("", found, cut(found, threshold), threshold, cost.cpu, automatic, plain)
-
-
-def remembered(job: Path) -> Picks:
-    """All candidates of a job that chose its threshold itself."""
-    lines = [json.loads(line) for line in (job / "finished.jsonl").read_text(encoding="utf-8").splitlines()]
-    return {
-        Path(line["summary"]["name"]).stem: (
-            np.array(line["xy"], np.float32).reshape(-1, 2), np.array(line["score"], np.float32)
-        )
-        for line in lines
-    }  # fmt: skip
+    return Found("", found, cut(found, threshold), threshold, cost.cpu, star_picks(out / "auto", field))
 
 
 def topaz(field: Field, out: Path, bench: Bench) -> list[Found]:
@@ -226,7 +210,7 @@ def _to_json(found: Found) -> dict[str, object]:
 
     return {
         "settings": found.settings, "threshold": found.threshold, "cpu": found.cpu, "picks": lists(found.picks),
-        "candidates": lists(found.candidates), "plain": lists(found.plain),
+        "candidates": lists(found.candidates),
         "automatic": None if found.automatic is None else lists(found.automatic),
     }  # fmt: skip
 
@@ -238,4 +222,4 @@ def _from_json(data: dict[str, object]) -> Found:
 
     automatic = arrays("automatic") if data["automatic"] is not None else None
     numbers = (float(str(data[name])) for name in ("threshold", "cpu"))
-    return Found(str(data["settings"]), arrays("candidates"), arrays("picks"), *numbers, automatic, arrays("plain"))
+    return Found(str(data["settings"]), arrays("candidates"), arrays("picks"), *numbers, automatic)

@@ -19,7 +19,7 @@ from relion_ext_picker.training.loop import Schedule, fit
 from relion_ext_picker.workflows.models import load_picker
 
 TAUGHT = "drpnet-taught"  # the picker's name
-STEPS, BATCH, RATE, SEED = 300, 16, 5e-4, 5
+STEPS, BATCH, RATE, SEED = 1000, 16, 1e-3, 5
 RATIOS = (0.006, 0.6)  # signal-to-noise ratios at the size that the network sees: those of both kinds of sets
 
 

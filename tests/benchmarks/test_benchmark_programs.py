@@ -143,7 +143,7 @@ def test_particles_at_the_edge_count_for_nobody_and_dirt_is_noticed(
     contestants, scores = module("contestants", monkeypatch), module("accuracy_scores", monkeypatch)
     xy = np.array([[100, 200], [220, 120], [300, 310], [150, 250]], np.float32)
     picks = {"a": (xy, np.array([0.9, 0.8, 0.7, 0.6], np.float32))}
-    outcome = scores.outcome_of(contestants.Found("", picks, picks, 0.5, 1.0, picks, picks), known)
+    outcome = scores.outcome_of(contestants.Found("", picks, picks, 0.5, 1.0, picks), known)
     assert (outcome.picks.n_picks, outcome.picks.n_truth, outcome.picks.hits) == (3, 2, 1)
     assert (outcome.written, outcome.soiled) == (4, {"carbon": 0, "ice": 1, "gold": 0})
 
@@ -153,7 +153,7 @@ def test_intervals_are_those_of_other_micrographs(monkeypatch: pytest.MonkeyPatc
     known = known_set(monkeypatch, tmp_path)
     contestants, scores = module("contestants", monkeypatch), module("accuracy_scores", monkeypatch)
     picks = {"a": (known.truth["a"], np.array([0.9, 0.8], np.float32))}
-    outcome = scores.outcome_of(contestants.Found("", picks, picks, 0.5, 1.0, picks, picks), known)
+    outcome = scores.outcome_of(contestants.Found("", picks, picks, 0.5, 1.0, picks), known)
     drawn = scores.draws(["set"], {("set", "ours"): outcome})["set"]
     values = scores.resampled(outcome.each, drawn)
     assert np.array_equal(values, (drawn == 0).mean(axis=1))
@@ -178,7 +178,7 @@ def test_what_was_found_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     again = contestants._from_json(json.loads(json.dumps(contestants._to_json(found))))
     assert (again.settings, again.threshold, again.cpu) == (found.settings, 0.0, 1.5)
     assert again.picks["a"][0].tolist() == [[1.5, 2]] and again.candidates["b"][0].shape == (0, 2)
-    assert again.automatic is not None and again.automatic["a"][1].tolist() == [0.25] and again.plain == {}
+    assert again.automatic is not None and again.automatic["a"][1].tolist() == [0.25]
 
 
 def test_the_ceiling_learns_with_its_first_network(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
