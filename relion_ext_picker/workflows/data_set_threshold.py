@@ -4,8 +4,8 @@ While micrographs are picked their files hold what the model's own threshold lea
 candidate. When all are done the threshold is chosen and the files are written again.
 
 With --threshold auto scores are left as the networks give them. In models without a comparer, the correction for how
-many particles a micrograph has (:mod:`relion_ext_picker.pickers.density`) keeps empty micrographs empty, but where all particles are doubtful it takes
-them for chance and lowers every score; a threshold for the whole data set needs neither.
+many particles a micrograph has (:mod:`relion_ext_picker.pickers.density`) keeps empty micrographs empty, but where all
+particles are doubtful it takes them for chance and lowers every score; a threshold for the whole data set needs neither.
 """
 
 from __future__ import annotations
