@@ -5,7 +5,7 @@ candidate. When all are done the threshold is chosen and the files are written a
 
 With --threshold auto scores are left as the networks give them. In models without a comparer, the correction for how
 many particles a micrograph has (:mod:`relion_ext_picker.pickers.density`) keeps empty micrographs empty, but where all
-particles are doubtful it takes them for chance and lowers every score; a threshold for the whole data set needs neither.
+particles are doubtful it takes them for chance and lowers every score; a threshold for the data set needs neither.
 """
 
 from __future__ import annotations
