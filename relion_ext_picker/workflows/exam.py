@@ -28,6 +28,7 @@ JUDGED = "judged.star"  # beside the file of --add-true
 KEPT_FILE = "kept_old_model"  # file of a training whose model was worse than the one before, which is kept
 EXAM, KEPT = "exam", "kept_model"  # entries of a training.json: how it went, and whether the model before was kept
 SHARE = 0.2  # of the micrographs are held out for it
+CHANCE = 0.02  # of average precision: what two models differ by on a few hundred places, whichever is better
 ENOUGH = 20  # places of either kind; fewer say nothing
 REACH = 0.4  # diameters: a candidate nearer than this to a place stands for it
 
@@ -54,8 +55,8 @@ class Exam:
 
     @property
     def passed(self) -> bool:
-        """Whether the new model is to be taken: it ranks the places no worse, or that cannot be told."""
-        return not self.after < self.before
+        """Whether the new model is to be taken: it ranks the places no worse, but for chance, or that cannot be told."""
+        return not self.after < self.before - CHANCE
 
     def tell(self) -> None:
         """Say how it went."""

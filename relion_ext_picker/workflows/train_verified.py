@@ -195,8 +195,8 @@ def _trained(job: JobDirectory, start: DefaultPicker, known: Candidates, options
     schedule = Schedule(steps, 0.5 * options.learning_rate, average=0.99, report=max(1, min(100, steps // 5)))
     batches = marked_batches(known, options.seed, BATCH * options.batch)
     network = fit(start.network("classifier"), batches, verifier_loss, schedule, start.device, progress)
-    networks = {"proposer": start.state()["proposer"], "classifier": network.state_dict()}
-    return DefaultPicker(start.card, networks, start.device)
+    # What compares candidates stays: it goes by log odds, which mean the same as before.
+    return DefaultPicker(start.card, {**start.state(), "classifier": network.state_dict()}, start.device)
 
 
 def _curve(picker: DefaultPicker, held: list[Marked], options: TrainOptions) -> Curve:
