@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from relion_ext_picker.types import Micrograph
-from relion_ext_picker.workflows.exam import best_near, examine, kept_for_exam, read_judged, write_judged
+from relion_ext_picker.workflows.exam import CHANCE, Exam, best_near, examine, kept_for_exam, read_judged, write_judged
 
 NAMES = [f"mic{index:02d}.mrc" for index in range(20)]
 
@@ -46,6 +46,8 @@ def test_the_better_model_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixtu
         assert "is kept" in caplog.text
     assert not examine(known, micrographs, 20.0, exact, noisy).passed
     assert examine(known, micrographs, 20.0, exact, exact).passed
+    assert Exam(0.9, 0.9 - CHANCE / 2, 200, 4).passed, "chance is no reason"
+    assert not Exam(0.9, 0.9 - 1.5 * CHANCE, 200, 4).passed
 
 
 def test_too_few_places_say_nothing(tmp_path: Path) -> None:
