@@ -55,7 +55,7 @@ class Exam:
 
     @property
     def passed(self) -> bool:
-        """Whether the new model is to be taken: it ranks the places no worse, but for chance, or that cannot be told."""
+        """Whether the new model is to be taken: it ranks the places no worse than chance would, or that is unknown."""
         return not self.after < self.before - CHANCE
 
     def tell(self) -> None:
