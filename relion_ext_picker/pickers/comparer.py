@@ -29,6 +29,7 @@ STRONGEST = 4.0  # log ratio: likeness counts no further
 COMPARER = "comparer"  # name of the network and of its architecture
 LOGIT_LIMIT = 1e-4
 APART = 9.0  # deviations: nor does the distance of likely and unlikely candidates
+MOST = 700  # candidates: of a micrograph with more, so many are counted, as many as it has learnt from
 LITTLE = 1e-6
 
 
@@ -136,8 +137,9 @@ def facts(windows: Array, first: Array, judged: Array) -> tuple[Array, Array]:
     apart = np.clip((np.average(look.likeness, weights=likely) - usual) / spread, -APART, APART)
     ratio = log_ratio(look.likeness, chance)
     logits, proposed = to_logit(judged).astype(np.float64), to_logit(first).astype(np.float64)
-    others = np.square(chance).sum() - np.square(chance)
+    counted = min(1.0, MOST / len(windows))
+    others = counted * (np.square(chance).sum() - np.square(chance))
     single = [logits, proposed, np.clip(ratio, -STRONGEST, STRONGEST), np.log1p(others), np.log(strength)]
-    common = [apart, np.log1p(unlikely.sum()), logits.mean(), logits.std(), chance.mean(), proposed.mean()]
+    common = [apart, np.log1p(counted * unlikely.sum()), logits.mean(), logits.std(), chance.mean(), proposed.mean()]
     known = np.stack([*single, *(np.full(len(windows), value) for value in common)], axis=1)
     return known.astype(np.float32), (logits + np.clip(ratio, -LIMIT, LIMIT)).astype(np.float32)

@@ -12,7 +12,16 @@ import torch
 from relion_ext_picker.errors import WeightsError
 from relion_ext_picker.io.weights import load_model, save_model
 from relion_ext_picker.pickers.base import Request, pick_micrograph
-from relion_ext_picker.pickers.comparer import COMPARER, FACTS, OPINIONS, Comparer, facts, settled, without_comparer
+from relion_ext_picker.pickers.comparer import (
+    COMPARER,
+    FACTS,
+    MOST,
+    OPINIONS,
+    Comparer,
+    facts,
+    settled,
+    without_comparer,
+)
 from relion_ext_picker.pickers.drpnet.network import Proposer, Verifier
 from relion_ext_picker.pickers.drpnet.picker import DefaultPicker
 from relion_ext_picker.pickers.likeness import informed
@@ -56,6 +65,15 @@ def test_facts_are_finite_whatever_the_candidates(count, value):
     assert np.isfinite(known).all() and np.isfinite(odds).all()
     assert np.isfinite(facts(np.zeros_like(windows), score, score)[0]).all(), "and of an empty image"
     assert settled(Comparer(), windows[:0], score[:0], score[:0]).shape == (0,)
+
+
+def test_a_huge_micrograph_looks_like_a_part_of_it():
+    """A comparer has learnt from micrographs of some hundred candidates; ten times as many must not lead it astray."""
+    windows, score, _ = candidates(6000, np.random.default_rng(7), strength=0.3)
+    whole, part = (facts(windows[:count], score[:count], score[:count])[0].mean(axis=0) for count in (6000, MOST))
+    counts = [OPINIONS, OPINIONS + 3]
+    assert whole[counts] == pytest.approx(part[counts], abs=0.1)
+    assert np.log1p((1 - score).sum()) > whole[counts[1]] + 1.5, "which their plain number would be"
 
 
 def test_it_learns_what_scores_are_worth_in_which_micrograph():
