@@ -11,6 +11,7 @@ import torch
 from relion_ext_picker.errors import InputError, WeightsError
 from relion_ext_picker.image.normalise import standardise_locally
 from relion_ext_picker.pickers.base import Examples, Request, pick_micrograph
+from relion_ext_picker.pickers.comparer import Comparer
 from relion_ext_picker.pickers.deepem import default as module
 from relion_ext_picker.pickers.deepem.default import INTERCEPT, SLOPE, DefaultDeepEM, untrained
 from relion_ext_picker.pickers.deepem.default_network import Shape, WindowNetwork
@@ -197,7 +198,7 @@ def test_training_a_copy_leaves_the_picker_alone():
 def test_there_is_no_second_network():
     picker, nothing = small_picker(), np.zeros((0, 2), np.float32)
     frame = ScoreMap(noise((96, 96)), Grid())
-    assert picker.verify(frame, nothing, np.zeros(0, np.float32)).shape == (0,)
+    assert picker.verify(frame, nothing, np.zeros(0, np.float32)) is None
     with pytest.raises(InputError, match="train --mode deepem"):
         picker.examples(frame, nothing, np.zeros(0, np.float32))
     with pytest.raises(InputError, match="train --mode deepem"):
@@ -223,9 +224,11 @@ def test_weights_and_cards_that_do_not_fit_are_errors():
     assert Shape.of_config(SMALL.config()) == SMALL
 
 
-def test_candidates_are_compared_with_each_other():
-    """Doubtful candidates that look like the sure ones gain, the others lose; with few particles nothing changes."""
-    picker, rng = small_picker(), np.random.default_rng(5)
+def test_a_general_model_compares_its_candidates():
+    """Doubtful candidates that look like the sure ones gain, the others lose; other models leave scores alone."""
+    entry = {"architecture": "comparer", "config": {"widths": [32, 16]}}
+    plain, rng = small_picker(), np.random.default_rng(5)
+    picker = plain.with_comparer(entry, Comparer().state_dict())
     places = np.array([[60.0 * col + 40, 60.0 * row + 40] for row in range(8) for col in range(8)], np.float32)
     real = rng.random(64) < 0.5
     rows, cols = np.mgrid[:520, :520]
@@ -236,5 +239,5 @@ def test_candidates_are_compared_with_each_other():
     score = np.where(real, 0.6, 0.4).astype(np.float32)
     found = picker.verify(frame, places, score)
     assert found[real].min() > 0.6 and found[~real].max() < 0.4
-    few = np.full(64, 0.01, np.float32)
-    assert (picker.verify(frame, places, few) == few).all()
+    assert plain.verify(frame, places, score) is None
+    assert picker.with_network(plain.state()["net"]).verify(frame, places, score) is None, "one that learns anew"

@@ -21,7 +21,6 @@ from relion_ext_picker.pickers.comparer import COMPARER, loaded, settled, with_e
 from relion_ext_picker.pickers.deepem.default_network import STRIDE, Shape, WindowNetwork
 from relion_ext_picker.pickers.deepem.network import NETWORK, ONE_NETWORK
 from relion_ext_picker.pickers.inference import Inference
-from relion_ext_picker.pickers.likeness import informed
 from relion_ext_picker.pickers.views import TURNS, averaged, cut_windows, scaled
 from relion_ext_picker.types import Array, ModelCard, ScoreMap
 
@@ -110,13 +109,11 @@ class DefaultDeepEM:
         return cut_windows(frame, xy, self.shape.window)
 
     def verify(self, frame: ScoreMap, xy: Array, score: Array) -> Array | None:
-        """Scores that take account of the other candidates, see :mod:`~relion_ext_picker.pickers.comparer`, or
-        :mod:`~relion_ext_picker.pickers.likeness` for models without that network. All candidates of a micrograph have
-        to be given at once."""
-        windows = cut_windows(frame, xy, COMPARED)
-        if self._comparer is not None:
-            return settled(self._comparer, windows, score, score)
-        return informed(windows, score)
+        """Scores that take account of the other candidates, see :mod:`~relion_ext_picker.pickers.comparer`; None for
+        models without that network. All candidates of a micrograph have to be given at once."""
+        if self._comparer is None:
+            return None
+        return settled(self._comparer, cut_windows(frame, xy, COMPARED), score, score)
 
     def examples(self, frame: ScoreMap, xy: Array, score: Array) -> Examples:
         """Not of this mode: raises InputError."""
